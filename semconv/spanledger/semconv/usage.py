@@ -27,6 +27,10 @@ TOKEN_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
 _NO_COUNTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
+def _no_counts() -> Mapping[str, int]:
+    return _NO_COUNTS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Disjoint token counts of one call, plus per-use counts such as ``web_searches``.
@@ -60,7 +64,7 @@ class Usage:
     reasoning: int | None = None
     output_audio: int | None = None
     output_image: int | None = None
-    counts: Mapping[str, int] = field(default=_NO_COUNTS)
+    counts: Mapping[str, int] = field(default_factory=_no_counts)
     partial: bool = False
     estimated: bool = False
 
