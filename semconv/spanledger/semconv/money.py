@@ -29,7 +29,8 @@ def parse(text: str | int | Decimal) -> Decimal:
     Raises:
         MoneyError: the text is not a finite decimal number. Floats are refused by type: pass the text they came from.
     """
-    if isinstance(text, bool) or not isinstance(text, (str, int, Decimal)):
+    # Callers hold parsed JSON: the type is a promise that their data may break.
+    if isinstance(text, bool) or not isinstance(text, (str, int, Decimal)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise MoneyError(f"an amount must be a decimal text, not {type(text).__name__}")
     try:
         amount = CONTEXT.create_decimal(text)

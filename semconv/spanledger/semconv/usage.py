@@ -49,7 +49,7 @@ class Usage:
         output_audio: generated audio tokens.
         output_image: generated image tokens.
         counts: what is billed per use or per unit, by name (``web_searches``, ``cache_read_audio``, ...).
-        partial: the stream broke off or was abandoned, or a class is known to be missing: the figures are a lower bound.
+        partial: the stream broke off or was abandoned, or a class is known to be missing: a lower bound.
         estimated: the emitter guessed the numbers (a tokenizer), it did not get them from the provider.
     """
 
