@@ -1,0 +1,1 @@
+"""The tie-out: every cent between the ledger and the invoice has a name."""

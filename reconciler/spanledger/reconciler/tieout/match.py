@@ -1,0 +1,267 @@
+"""Match billed with booked quantities and name what is left: exact, additive, deterministic.
+
+The sum of the findings equals billed minus booked to the last decimal, for any input. Matching goes from the finest
+grain that both sides share to coarser ones, and each step only pairs what the earlier ones left over:
+
+1. same day, model, token class and every split dimension (key, project, workspace, tier, batch);
+2. the same with split dimensions that one side does not say;
+3. the same class where one side does not say the model (tool fees mostly);
+4. amounts that come without a quantity, against everything booked in their place;
+5. the same side of the call in another class (telemetry without the cache split, reasoning billed as output);
+6. the neighbouring day (a call booked at its start and billed at its end).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final
+
+from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName, compatible
+from spanledger.reconciler.tieout.pools import ZERO, BilledPool, BookedPool
+from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES
+
+_FAMILY: Final[Mapping[str, str]] = {
+    **dict.fromkeys(INPUT_CLASSES, "input"),
+    **dict.fromkeys(OUTPUT_CLASSES, "output"),
+}
+_OWN_ROUNDING: Final = Decimal("1e-9")
+"""The ledger rounds each call at 12 decimals; this is far above what a billed cell can gather from that."""
+
+_DIRECT: Final = {
+    Charge.CREDIT: ResidualName.CREDITS_AND_DISCOUNTS,
+    Charge.TAX: ResidualName.TAX,
+    Charge.UNMATCHED: ResidualName.UNMATCHED_LINE,
+}
+
+
+@dataclass(slots=True)
+class _Pair:
+    """Matched money of one billed item: decides at the end whether the difference is a rate or only rounding."""
+
+    billed: Billed
+    quantity: Decimal = ZERO
+    amount: Decimal = ZERO
+    cost: Decimal = ZERO
+    reclassified: set[str] = field(default_factory=set[str])
+
+
+@dataclass(slots=True)
+class _Run:
+    is_final: Callable[[date], bool]
+    billed: list[BilledPool]
+    booked: list[BookedPool]
+    findings: list[Finding] = field(default_factory=list[Finding])
+    pairs: dict[int, _Pair] = field(default_factory=dict[int, _Pair])
+
+    def pair(self, billed: BilledPool, booked: BookedPool) -> None:
+        """Match as much as both hold: first what the ledger priced, then what it could not price."""
+        priced = min(billed.quantity, booked.priced)
+        shifted = booked.dims.day != billed.dims.day
+        if priced > 0:
+            amount, cost = billed.take(priced), booked.take_priced(priced)
+            self._shift(shifted, billed, booked, amount)
+            record = self.pairs.setdefault(id(billed), _Pair(billed.item))
+            record.quantity += priced
+            record.amount += amount
+            record.cost += cost
+            if booked.dims.token_class != billed.dims.token_class:
+                record.reclassified.add(booked.dims.token_class)
+        unpriced = min(billed.quantity, booked.unpriced)
+        if unpriced > 0:
+            amount = billed.take(unpriced)
+            booked.unpriced -= unpriced
+            self._shift(shifted, billed, booked, amount)
+            self.note(
+                ResidualName.UNPRICED, booked.dims, amount, unpriced, billed.item, "the price book has no price for it"
+            )
+
+    def _shift(self, shifted: bool, billed: BilledPool, booked: BookedPool, amount: Decimal) -> None:
+        """Move billed money to the day on which the call was booked: nets to zero within the period."""
+        if shifted:
+            cause = "booked on one day, billed on the next or the one before"
+            self.note(ResidualName.TIMING, billed.dims, amount, None, billed.item, cause)
+            self.note(ResidualName.TIMING, booked.dims, -amount, None, billed.item, cause)
+
+    def note(
+        self,
+        name: ResidualName,
+        dims: Dims,
+        amount: Decimal,
+        quantity: Decimal | None = None,
+        billed: Billed | None = None,
+        cause: str = "",
+    ) -> None:
+        if name not in (ResidualName.TIMING, *_DIRECT.values()) and not self.is_final(dims.day):
+            name, cause = ResidualName.NOT_FINAL_YET, "the provider may still restate this day"
+        if amount or quantity:
+            source_ids = billed.source_ids if billed else ()
+            self.findings.append(
+                Finding(name=name, dims=dims, amount=amount, quantity=quantity, cause=cause, source_ids=source_ids)
+            )
+
+    def match(self, key: Callable[[Dims], Hashable | None], test: Callable[[Dims, Dims], bool]) -> None:
+        """Pair everything left over that agrees in ``key`` and passes ``test``; ``None`` keys stay out."""
+        groups: dict[Hashable, list[BookedPool]] = defaultdict(list)
+        for pool in self.booked:
+            if (pool.priced > 0 or pool.unpriced > 0) and (place := key(pool.dims)) is not None:
+                groups[place].append(pool)
+        for billed in self.billed:
+            place = key(billed.dims)
+            if billed.quantity <= 0 or place is None:
+                continue
+            for booked in groups.get(place, ()):
+                if billed.quantity <= 0:
+                    break
+                if (booked.priced > 0 or booked.unpriced > 0) and test(billed.dims, booked.dims):
+                    self.pair(billed, booked)
+
+
+def tie_out(booked: Iterable[Booked], billed: Iterable[Billed], *, is_final: Callable[[date], bool]) -> list[Finding]:
+    """Name every part of billed minus booked.
+
+    Args:
+        booked: what the ledger holds, at its finest grain; several items may stand in one place.
+        billed: what the provider charges; days are the provider's.
+        is_final: whether a day is settled at the provider.
+
+    Returns:
+        Findings whose amounts sum to ``sum(billed.amount) - sum(booked.cost)`` exactly; the same for any input order.
+    """
+    bills, books = sorted(billed, key=_billed_order), list(booked)
+    tools_booked = {item.dims.token_class for item in books} - _FAMILY.keys()
+    with_quantity = [i for i in bills if _is_usage(i, tools_booked) and i.quantity is not None and i.quantity > 0]
+    folded = sorted(_fold_classes(books, with_quantity), key=_booked_order)
+    run = _Run(is_final, [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded])
+    amounts_only: list[Billed] = []
+    for item in bills:
+        if item.charge in _DIRECT:
+            run.note(_DIRECT[item.charge], item.dims, item.amount, item.quantity, item)
+        elif not _is_usage(item, tools_booked):
+            run.note(ResidualName.TOOL_FEES, item.dims, item.amount, item.quantity, item, "billed per use")
+        elif item.quantity is None or item.quantity <= 0:
+            amounts_only.append(item)
+
+    run.match(lambda d: d, _always)
+    run.match(lambda d: (d.day, d.model, d.token_class), compatible)
+    run.match(lambda d: (d.day, d.token_class), _model_unsaid)
+    for item in amounts_only:
+        _amount_only(run, item)
+    run.match(lambda d: (d.day, d.model, _FAMILY.get(d.token_class)), compatible)
+    for step in (-1, 1):
+        _neighbouring_day(run, step)
+    _name_pairs(run)
+    _name_leftovers(run, tools_booked)
+    return sorted(run.findings, key=lambda f: (f.dims, f.name, f.cause, f.amount))
+
+
+def _always(_one: Dims, _other: Dims) -> bool:
+    return True
+
+
+def _model_unsaid(one: Dims, other: Dims) -> bool:
+    return (not one.model or not other.model) and compatible(one, other)
+
+
+def _billed_order(item: Billed) -> tuple[object, ...]:
+    return item.dims, item.charge, item.amount, item.quantity is None, item.quantity or ZERO, item.source_ids
+
+
+def _booked_order(item: Booked) -> tuple[object, ...]:
+    return item.dims, item.quantity, item.cost, item.unpriced_quantity
+
+
+def _is_usage(item: Billed, tools_booked: set[str]) -> bool:
+    """Tool fees that the ledger books by use are matched like tokens; others are a residual of their own."""
+    return item.charge is Charge.USAGE or (item.charge is Charge.TOOL_FEE and item.dims.token_class in tools_booked)
+
+
+def _fold_classes(booked: Sequence[Booked], billed: Sequence[Billed]) -> list[Booked]:
+    """Book a class under the one that the provider bills it as, where the bill has no class of its own for it."""
+    on_bill = {item.dims.token_class for item in billed}
+    fold = {"reasoning": "output_text", "cache_write_5m": "cache_write", "cache_write_1h": "cache_write"}
+    return [
+        replace(item, dims=replace(item.dims, token_class=wider))
+        if (wider := fold.get(item.dims.token_class)) and item.dims.token_class not in on_bill and wider in on_bill
+        else item
+        for item in booked
+    ]
+
+
+def _amount_only(run: _Run, item: Billed) -> None:
+    """Compare an amount without quantity with everything still booked in its place."""
+    dims = item.dims
+    pools = [
+        pool
+        for pool in run.booked
+        if pool.dims.day == dims.day
+        and dims.model in ("", pool.dims.model)
+        and dims.token_class in ("", pool.dims.token_class)
+        and compatible(dims, pool.dims)
+    ]
+    cost = sum((pool.cost for pool in pools), ZERO)
+    seen = any(pool.priced > 0 or pool.cost for pool in pools)
+    unpriced = any(pool.unpriced > 0 for pool in pools)
+    for pool in pools:
+        pool.priced = pool.cost = pool.unpriced = ZERO
+    difference = item.amount - cost
+    if not seen and not unpriced:
+        name, cause = ResidualName.MISSING_TELEMETRY, "no call was seen there"
+    elif abs(difference) <= _tolerance(item):
+        name, cause = ResidualName.ROUNDING, ""
+    elif not seen:
+        name, cause = ResidualName.UNPRICED, "the price book has no price for it"
+    else:
+        name, cause = ResidualName.UNEXPLAINED, "the bill gives no quantity here: telemetry or price, it cannot be told"
+    run.note(name, dims, difference, None, item, cause)
+
+
+def _neighbouring_day(run: _Run, step: int) -> None:
+    shift = timedelta(days=step)
+    by_place: dict[Hashable, list[BookedPool]] = defaultdict(list)
+    for pool in run.booked:
+        if pool.priced > 0 or pool.unpriced > 0:
+            by_place[pool.dims.day, pool.dims.model, pool.dims.token_class].append(pool)
+    for billed in run.billed:
+        place = (billed.dims.day + shift, billed.dims.model, billed.dims.token_class)
+        for booked in by_place.get(place, ()):
+            if billed.quantity > 0 and compatible(billed.dims, booked.dims):
+                run.pair(billed, booked)
+
+
+def _name_pairs(run: _Run) -> None:
+    for pair in run.pairs.values():
+        difference = pair.amount - pair.cost
+        if not difference:
+            continue
+        if abs(difference) <= _tolerance(pair.billed):
+            run.note(ResidualName.ROUNDING, pair.billed.dims, difference, None, pair.billed)
+            continue
+        cause = ""
+        if pair.reclassified:
+            cause = f"booked as {', '.join(sorted(pair.reclassified))}: the telemetry lacks the split that is billed"
+        run.note(ResidualName.RATE_DIFFERENCE, pair.billed.dims, difference, pair.quantity, pair.billed, cause)
+        run.findings[-1] = replace(
+            run.findings[-1],
+            billed_unit_price=pair.amount / pair.quantity,
+            booked_unit_price=pair.cost / pair.quantity,
+        )
+
+
+def _name_leftovers(run: _Run, tools_booked: set[str]) -> None:
+    for billed in run.billed:
+        if billed.amount or billed.quantity > 0:
+            tool = billed.dims.token_class in tools_booked or billed.item.charge is Charge.TOOL_FEE
+            name = ResidualName.TOOL_FEES if tool else ResidualName.MISSING_TELEMETRY
+            run.note(name, billed.dims, billed.amount, billed.quantity, billed.item)
+    for booked in run.booked:
+        if booked.cost or booked.priced > 0:
+            run.note(ResidualName.EXCESS_TELEMETRY, booked.dims, -booked.cost, -booked.priced)
+
+
+def _tolerance(item: Billed) -> Decimal:
+    """Half a unit of the last printed digit for each line behind the amount, plus our own rounding."""
+    return item.quantum * item.lines / 2 + _OWN_ROUNDING
