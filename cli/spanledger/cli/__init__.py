@@ -1,0 +1,1 @@
+"""The one command, ``spanledger``: composes the other parts and hosts their listeners."""
