@@ -1,0 +1,101 @@
+"""``spanledger.toml``: the same options as on the command line, for every command.
+
+Order of precedence: command line, environment variable, ``spanledger.toml``, default. Keys at the top of the file hold
+for every command that has the option; a table named like a command holds for that command alone::
+
+    data = "/var/lib/spanledger"
+
+    [serve]
+    otlp_grpc = "0.0.0.0:4317"
+    log_level = "info"
+
+    [tokens.create]
+    org = "acme"
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from spanledger.cli.errors import UserError
+
+DEFAULT_FILE: Final = Path("spanledger.toml")
+
+Tree = Mapping[str, "frozenset[str] | Tree"]
+"""The options of each command, by command name; groups nest."""
+
+
+def load(path: Path | None, commands: Tree) -> dict[str, Any]:
+    """Read the file into click's default map.
+
+    Args:
+        path: the file that the user named; None looks for ``spanledger.toml`` in the working directory.
+        commands: every command with its option names (as in the file: ``otlp_grpc``).
+
+    Raises:
+        UserError: unreadable file, bad TOML, or a key that no command knows.
+    """
+    file = path or DEFAULT_FILE
+    if path is None and not file.is_file():
+        return {}
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"config file {file}: {os.strerror(error.errno or 0)}: name a readable file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"config file {file} is not valid TOML: {error}") from error
+    return _section(document, commands, {}, file, "")
+
+
+def _section(
+    table: Mapping[str, Any], commands: Tree, inherited: Mapping[str, Any], file: Path, place: str
+) -> dict[str, Any]:
+    every_option = _all_options(commands)
+    shared = dict(inherited)
+    for key, value in table.items():
+        if isinstance(value, dict):
+            if key not in commands:
+                raise _unknown(file, f"table [{place}{key}]", key, commands)
+        elif key.replace("-", "_") not in every_option:
+            raise _unknown(file, f"key {key!r}" + (f" in [{place.rstrip('.')}]" if place else ""), key, every_option)
+        else:
+            shared[key.replace("-", "_")] = value
+    result: dict[str, Any] = {}
+    for name, below in commands.items():
+        section = cast("Mapping[str, Any]", table.get(name, {}))
+        if isinstance(below, frozenset):
+            result[name] = _command(section, below, shared, file, f"{place}{name}")
+        else:
+            result[name] = _section(section, below, shared, file, f"{place}{name}.")
+    return result
+
+
+def _command(
+    section: Mapping[str, Any], options: frozenset[str], shared: Mapping[str, Any], file: Path, place: str
+) -> dict[str, Any]:
+    values = {key: value for key, value in shared.items() if key in options}
+    for key, value in section.items():
+        name = key.replace("-", "_")
+        if name not in options:
+            raise _unknown(file, f"key {key!r} in [{place}]", key, options)
+        values[name] = value
+    return values
+
+
+def _all_options(commands: Tree) -> frozenset[str]:
+    found: set[str] = set()
+    for below in commands.values():
+        found |= below if isinstance(below, frozenset) else _all_options(below)
+    return frozenset(found)
+
+
+def _unknown(file: Path, what: str, key: str, known: frozenset[str] | Tree) -> UserError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key.replace("-", "_"), sorted(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return UserError(f"config file {file}: unknown {what}: {hint}")

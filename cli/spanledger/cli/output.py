@@ -1,0 +1,85 @@
+"""Tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from spanledger.semconv import money
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_RIGHT = (int, Decimal, float)
+
+
+def console() -> Console:
+    """Where tables and progress go."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def plain(value: object) -> Any:
+    """A JSON-able form of a value: money as a decimal string, times as ISO 8601 in UTC."""
+    if isinstance(value, Decimal):
+        return money.text(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    return value
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, default=plain, indent=2) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print a table; numbers stand right, unknown values are a dash."""
+    from rich.table import Table
+
+    kept = [list(row) for row in rows]
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for index, name in enumerate(columns):
+        sample = next((row[index] for row in kept if row[index] is not None), "")
+        right = isinstance(sample, _RIGHT) and not isinstance(sample, bool)
+        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+    for row in kept:
+        table.add_row(*(cell(value) for value in row))
+    console().print(table)
+
+
+def cell(value: object) -> str:
+    """A table cell: plain text, thousands separated, unknown as a dash."""
+    from rich.markup import escape
+
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return escape(str(plain(value)))
+
+
+def say(text: str) -> None:
+    """Print one line for people at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Print one line on standard error."""
+    sys.stderr.write(f"spanledger: {text}\n")
+    sys.stderr.flush()
+
+
+def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[Mapping[str, object]]:
+    """Rows as JSON objects."""
+    return [dict(zip(columns, row, strict=True)) for row in rows]
