@@ -11,7 +11,7 @@ ENV_PREFIX: Final = "SPANLEDGER_"
 
 
 def option(flag: str, help_text: str, *, env: str = "", **extra: Any) -> Any:
-    """An option and its environment variable: ``--otlp-grpc`` reads ``SPANLEDGER_OTLP_GRPC`` unless ``env`` is given."""
+    """An option and its variable: ``--otlp-grpc`` reads ``SPANLEDGER_OTLP_GRPC`` unless ``env`` is given."""
     name = env or ENV_PREFIX + flag.split("/")[0].removeprefix("--").replace("-", "_").upper()
     return typer.Option(flag, envvar=name, help=help_text, **extra)
 

@@ -1,0 +1,94 @@
+"""The command ``spanledger``: assembles the commands, reads the config file, prints errors in one line.
+
+Every command imports what it needs when it runs, so that ``spanledger --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from spanledger.cli import config
+from spanledger.cli.commands import query
+from spanledger.cli.errors import CommandError
+from spanledger.cli.options import option
+
+ABOUT: Final = "Know what LLM calls cost, to the cent, and prove it against the invoice."
+
+
+def build() -> typer.Typer:
+    """The application with every command."""
+    app = typer.Typer(
+        name="spanledger",
+        help=ABOUT,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command("query")(query.query)
+    return app
+
+
+def _root(
+    ctx: typer.Context,
+    config_file: Annotated[
+        Path | None,
+        option("--config", "Config file with the same options as keys (default: ./spanledger.toml where it exists)."),
+    ] = None,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if show_version:
+        print(version("spanledger"))
+        raise typer.Exit
+    ctx.default_map = config.load(config_file, command_tree(ctx.command))
+
+
+def command_tree(command: Any) -> dict[str, Any]:
+    """Every command below ``command`` with the names of its options; groups nest."""
+    return {
+        name: command_tree(below)
+        if hasattr(below, "commands")
+        else frozenset(parameter.name for parameter in below.params if parameter.param_type_name == "option") - {"help"}
+        for name, below in command.commands.items()
+    }
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are one line on standard error."""
+    command = typer.main.get_command(build())
+    try:
+        result = command.main(args=list(arguments), prog_name="spanledger", standalone_mode=False)
+    except CommandError as error:
+        return _complain(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _complain(_usage(error), 2)
+    except typer.Abort:
+        return _complain("stopped", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "spanledger"
+    text = " ".join(error.format_message().split())
+    if not text:  # "no arguments" has printed the help already
+        return f"say what to do: {path} --help"
+    return f"{text.rstrip('.')} (see {path} --help)"
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"spanledger: {' '.join(message.split())}\n")
+    return code
