@@ -1,0 +1,1 @@
+"""The OTLP collector: receivers, a durable journal, and the pipeline that turns spans into ledger rows."""

@@ -1,0 +1,279 @@
+"""OTLP protobuf → `SpanRecord` / `LogEntry`: the hot path of the collector.
+
+`check_protobuf` is what a receiver runs before it acknowledges: it parses the request and judges every record, without
+decoding attributes. `Decoder` is what the pipeline runs later on the same bytes, and refuses the same records for the
+same reasons. Log records have no required fields, so they are refused only when they do not parse.
+
+A record is refused alone where the format allows it: a span that does not parse, or has no valid trace or span id
+(required by opentelemetry-proto `trace.proto`), never takes its neighbours with it. An attribute that does not parse is
+left out of its record and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from spanledger.collector import wire
+from spanledger.collector.errors import MalformedError
+from spanledger.collector.signals import Signal
+from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
+
+_ZERO_TRACE: Final = bytes(16)
+_ZERO_SPAN: Final = bytes(8)
+
+NO_TRACE_ID: Final = "missing or invalid trace_id"
+NO_SPAN_ID: Final = "missing or invalid span_id"
+UNREADABLE: Final = "record is not valid protobuf"
+
+MEMO_ENTRIES: Final = 1 << 16
+MEMO_ENTRY_BYTES: Final = 256
+"""Attributes longer than this (prompts, stack traces) rarely repeat and are decoded each time."""
+
+_NO_EVENTS: Final[Sequence[SpanEvent]] = ()
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a request holds: records that can be read, and refused ones by reason."""
+
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter[str])
+
+    @property
+    def message(self) -> str:
+        """One line for the sender's `partial_success.error_message`."""
+        return "; ".join(f"{count} x {reason}" for reason, count in sorted(self.refused.items()))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a decoder could not read: records by reason, and attributes (or bodies, or events) left out of records."""
+
+    refused: Counter[str] = field(default_factory=Counter[str])
+    bad_attributes: int = 0
+
+
+def check_protobuf(signal: Signal, body: bytes) -> Verdict:
+    """Judge a request body without decoding it.
+
+    Raises:
+        MalformedError: the body is not an OTLP export request of this signal.
+    """
+    verdict = Verdict()
+    if signal is Signal.TRACES:
+        accepted = 0
+        for group in _groups(wire.TraceRequest, wire.Span, body, verdict.refused):
+            for _, _, spans in group:
+                for span in spans:
+                    trace_id, span_id = span.trace_id, span.span_id
+                    if len(trace_id) == 16 and len(span_id) == 8 and trace_id != _ZERO_TRACE and span_id != _ZERO_SPAN:
+                        accepted += 1
+                    else:
+                        verdict.refused[_refusal(trace_id)] += 1
+        verdict.accepted = accepted
+    elif signal is Signal.LOGS:
+        for group in _groups(wire.LogsRequest, wire.LogRecord, body, verdict.refused):
+            verdict.accepted += sum(len(records) for _, _, records in group)
+    else:
+        request = _parse(wire.RawRequest, body)
+        verdict.accepted = sum(len(scope.records) for group in request.groups for scope in group.scopes)
+    return verdict
+
+
+def _refusal(trace_id: bytes) -> str:
+    """Why a span without two valid ids is refused. An all-zero id is invalid too (`trace.proto`)."""
+    return NO_TRACE_ID if len(trace_id) != 16 or trace_id == _ZERO_TRACE else NO_SPAN_ID
+
+
+def _parse(message: Any, body: bytes) -> Any:
+    try:
+        return message.FromString(body)
+    except DecodeError as error:
+        raise MalformedError("the body is not a valid OTLP protobuf message") from error
+
+
+def _groups(
+    request_class: Any, record_class: Any, body: bytes, refused: Counter[str]
+) -> Iterable[list[tuple[Any, Any, Any]]]:
+    """The request's (resource, scope, records), one list per resource; unreadable records are counted, not returned.
+
+    The usual request parses whole. One with a broken record inside does not, and is read again with its records left as
+    bytes, so that the broken ones can be told from the good ones.
+    """
+    try:
+        request = request_class.FromString(body)
+    except DecodeError:
+        request = None
+    if request is not None:
+        for group in request.groups:
+            resource = group.resource
+            yield [(resource, scope.scope, scope.records) for scope in group.scopes]
+        return
+    for group in _parse(wire.RawRequest, body).groups:
+        resource = group.resource
+        yield [(resource, scope.scope, _readable(record_class, scope.records, refused)) for scope in group.scopes]
+
+
+def _readable(record_class: Any, raw_records: Iterable[bytes], refused: Counter[str]) -> list[Any]:
+    records: list[Any] = []
+    for raw in raw_records:
+        try:
+            records.append(record_class.FromString(raw))
+        except DecodeError:
+            refused[UNREADABLE] += 1
+    return records
+
+
+class _Memo(dict[bytes, tuple[str, Any]]):
+    """Raw KeyValue bytes → (key, value), decoded on first sight; bounded, emptied when full.
+
+    Values are shared between all records that carry the same bytes: nobody may change them.
+    A pair under the empty key is to be dropped: an attribute without a value, or one that did not parse.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+        self.tally = Tally()
+
+    def __missing__(self, raw: bytes) -> tuple[str, Any]:
+        try:
+            message = wire.KeyValue.FromString(raw)
+        except DecodeError:
+            self.tally.bad_attributes += 1
+            return "", None
+        value = any_value(message.value)
+        pair = ("" if value is None else text(message.key), value)
+        if len(raw) <= MEMO_ENTRY_BYTES:
+            if len(self) >= self._limit:
+                self.clear()
+            self[raw] = pair
+        return pair
+
+
+class Decoder:
+    """Turns request bodies into records. One per thread: it owns a memo and a running tally."""
+
+    def __init__(self, memo_entries: int = MEMO_ENTRIES) -> None:
+        self._memo = _Memo(memo_entries)
+
+    def take_tally(self) -> Tally:
+        """What could not be read since the last call."""
+        tally, self._memo.tally = self._memo.tally, Tally()
+        return tally
+
+    def _attributes(self, raw_pairs: Any) -> dict[str, Any]:
+        attributes = dict(map(self._memo.__getitem__, raw_pairs))
+        attributes.pop("", None)
+        return attributes
+
+    def _source(self, resource: Any, scope: Any) -> Source:
+        return Source(
+            self._attributes(resource.attributes),
+            text(scope.name),
+            text(scope.version),
+            self._attributes(scope.attributes),
+        )
+
+    def spans(self, body: bytes) -> Iterator[SpanRecord]:
+        """The spans of an ExportTraceServiceRequest, one by one, so that a large request needs little memory.
+
+        Raises:
+            MalformedError: the body is no such request.
+        """
+        pairs = self._memo.__getitem__
+        for group in _groups(wire.TraceRequest, wire.Span, body, self._memo.tally.refused):
+            for resource, scope, spans in group:
+                source = self._source(resource, scope)
+                for span in spans:
+                    trace_id, span_id = span.trace_id, span.span_id
+                    if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _ZERO_TRACE or span_id == _ZERO_SPAN:
+                        self._memo.tally.refused[_refusal(trace_id)] += 1
+                        continue
+                    attributes = dict(map(pairs, span.attributes))
+                    attributes.pop("", None)
+                    events = span.events
+                    status = span.status
+                    yield SpanRecord(
+                        trace_id,
+                        span_id,
+                        valid_id(span.parent_span_id, 8),
+                        span.name.decode("utf-8", "replace"),
+                        span.kind,
+                        span.start_time_unix_nano,
+                        span.end_time_unix_nano,
+                        status.code,
+                        status.message.decode("utf-8", "replace"),
+                        attributes,
+                        self._events(events) if events else _NO_EVENTS,
+                        source,
+                    )
+
+    def _events(self, raw_events: Iterable[bytes]) -> list[SpanEvent]:
+        events: list[SpanEvent] = []
+        for raw in raw_events:
+            try:
+                event = wire.Event.FromString(raw)
+            except DecodeError:
+                self._memo.tally.bad_attributes += 1
+                continue
+            events.append(SpanEvent(text(event.name), event.time_unix_nano, self._attributes(event.attributes)))
+        return events
+
+    def logs(self, body: bytes) -> Iterator[LogEntry]:
+        """The records of an ExportLogsServiceRequest, one by one.
+
+        Raises:
+            MalformedError: the body is no such request.
+        """
+        for group in _groups(wire.LogsRequest, wire.LogRecord, body, self._memo.tally.refused):
+            for resource, scope, records in group:
+                source = self._source(resource, scope)
+                for record in records:
+                    yield LogEntry(
+                        valid_id(record.trace_id, 16),
+                        valid_id(record.span_id, 8),
+                        text(record.event_name),
+                        record.time_unix_nano or record.observed_time_unix_nano,
+                        record.severity_number,
+                        self._body(record.body),
+                        self._attributes(record.attributes),
+                        source,
+                    )
+
+    def _body(self, raw: bytes) -> Any:
+        try:
+            return any_value(wire.AnyValue.FromString(raw))
+        except DecodeError:
+            self._memo.tally.bad_attributes += 1
+            return None
+
+
+def valid_id(raw: bytes, length: int) -> bytes:
+    """An id of the right length that is not all zeros, or ``b""``."""
+    return raw if len(raw) == length and raw.count(0) != length else b""
+
+
+def text(raw: bytes) -> str:
+    """Text of a protobuf string field; bytes that are not UTF-8 become U+FFFD."""
+    return raw.decode("utf-8", "replace")
+
+
+def any_value(message: Any) -> Any:
+    """The Python value of an AnyValue; ``None`` where no value is set."""
+    kind = message.WhichOneof("value")
+    if kind is None:
+        return None
+    value = getattr(message, kind)
+    if kind == "string_value":
+        return value.decode("utf-8", "replace")
+    if kind == "array_value":
+        return [any_value(item) for item in value.values]
+    if kind == "kvlist_value":
+        return {text(item.key): any_value(item.value) for item in value.values}
+    return value

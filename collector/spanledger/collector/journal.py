@@ -1,0 +1,471 @@
+"""The durable journal between the receivers and the pipeline.
+
+`append` returns after the request is on disk: written and fsynced. Requests that arrive while another one is being
+synced wait together and share the next fsync (group commit), so the disk's latency bounds the delay of a request, not
+the number of requests. The pipeline reads frames in order and moves the checkpoint; whole segments behind the
+checkpoint are deleted. After a crash, everything from the checkpoint on is read again, which the ledger tolerates.
+
+The journal never drops: when its byte limit is reached, or the disk is full or nearly so, `append` refuses.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from spanledger.collector.errors import JournalFullError, RetryableError, StartupError, UnavailableError
+from spanledger.collector.segment import (
+    FRAME_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SUFFIX,
+    Frame,
+    FrameFields,
+    Gap,
+    Position,
+    frame_size,
+    last_whole_frame,
+    new_segment_header,
+    next_valid,
+    parse_frame,
+    segment_salt,
+)
+from spanledger.collector.signals import Encoding, Signal
+from spanledger.collector.stats import Stats
+
+_log = logging.getLogger(__name__)
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BUFFERS_PER_WRITE: Final = 512
+MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """Limits of the journal.
+
+    Attributes:
+        limit_bytes: the journal refuses to grow beyond this.
+        segment_bytes: a segment is closed when it reaches this size.
+        reserve_bytes: disk space that the journal leaves free, so that the store on the same disk can still work off
+            what has been accepted.
+        fsync: whether an acknowledged request survives a crash of the machine (not only of the process).
+    """
+
+    limit_bytes: int = 8192 * MIB
+    segment_bytes: int = 64 * MIB
+    reserve_bytes: int = 256 * MIB
+    fsync: bool = True
+
+
+class Disk:
+    """The system calls that can fail for lack of space or health; tests put a failing one in its place."""
+
+    def write(self, fd: int, buffers: Sequence[bytes]) -> int:
+        """Write some of `buffers`, return the number of bytes written."""
+        return os.writev(fd, buffers)
+
+    def sync(self, fd: int) -> None:
+        """Bring the file's data, and the size needed to read it back, onto the disk."""
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+
+    def free_bytes(self, directory: Path) -> int:
+        """Bytes that we may still use on the disk of `directory`."""
+        stat = os.statvfs(directory)
+        return stat.f_bavail * stat.f_frsize
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request that waits for its fsync."""
+
+    fields: FrameFields
+    payload: bytes
+    size: int
+    wake: threading.Event = field(default_factory=threading.Event)
+    leads: bool = False
+    error: RetryableError | None = None
+
+
+class Journal:
+    """An append-only, segmented, checksummed log on disk, owned by one process.
+
+    Thread-safe: any number of threads may `append`; one thread may `read` and `checkpoint`.
+    """
+
+    def __init__(self, directory: Path, settings: JournalSettings, stats: Stats, disk: Disk, lock_fd: int) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._segment_bytes = max(1, min(settings.segment_bytes, settings.limit_bytes // 4))
+        self._stats = stats
+        self._disk = disk
+        self._lock_fd = lock_fd
+        self._lock = threading.Lock()
+        self._grown = threading.Condition(self._lock)
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._leading = False
+        self._closed = False
+        self._fd = -1
+        self._write_segment = 0
+        self._write_offset = 0
+        self._write_salt = 0
+        self._sizes: dict[int, int] = {}
+        self._read_fd = -1
+        self._read_segment = 0
+        self._read_salt: int | None = None
+        self._checkpoint = Position(0, 0)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        settings: JournalSettings | None = None,
+        *,
+        stats: Stats | None = None,
+        disk: Disk | None = None,
+    ) -> Journal:
+        """Open or create the journal in `directory`, and cut an unfinished frame from its tail.
+
+        Raises:
+            StartupError: the folder cannot be used, or another process owns it.
+        """
+        lock_fd = _own(directory)
+        journal = cls(directory, settings or JournalSettings(), stats or Stats(), disk or Disk(), lock_fd)
+        try:
+            journal._recover()
+        except OSError as error:
+            os.close(lock_fd)
+            raise StartupError(f"journal {directory}: cannot read it: {error.strerror or error}") from error
+        return journal
+
+    # --- writing
+
+    def append(
+        self, org_id: str, signal: Signal, encoding: Encoding, payload: bytes, received_ns: int | None = None
+    ) -> None:
+        """Store one request; return when it is durable.
+
+        Raises:
+            JournalFullError: the byte limit is reached or the disk is full; nothing was stored.
+            UnavailableError: the disk failed or the journal is closed; nothing was stored that is not sent again.
+        """
+        received_ns = time.time_ns() if received_ns is None else received_ns
+        fields = FrameFields(org_id, signal, encoding, received_ns)
+        waiting = _Waiting(fields, payload, FRAME_HEADER_BYTES + len(org_id.encode()) + len(payload))
+        with self._lock:
+            if self._closed:
+                raise UnavailableError("the collector is stopping")
+            limit = self._settings.limit_bytes
+            if self._size() + self._queued_bytes + waiting.size > limit:
+                raise JournalFullError(f"the journal has reached its limit of {limit} bytes; the store is behind")
+            self._queue.append(waiting)
+            self._queued_bytes += waiting.size
+            waiting.leads, self._leading = not self._leading, True
+        if not waiting.leads:
+            waiting.wake.wait()
+        if waiting.leads:
+            self._commit_queue()
+        if waiting.error is not None:
+            raise waiting.error
+
+    def _commit_queue(self) -> None:
+        """Write and sync all that waits, wake it, and pass the lead to the first that came meanwhile."""
+        with self._lock:
+            group = list(self._queue)
+            self._queue.clear()
+        error: RetryableError | None = UnavailableError("the journal's writer was interrupted")
+        try:
+            self._write(group)
+            error = None
+        except OSError as problem:
+            error = self._give_up(problem)
+        except RetryableError as problem:
+            error = problem
+        finally:
+            with self._lock:
+                self._queued_bytes -= sum(waiting.size for waiting in group)
+                self._leading = bool(self._queue)
+                heir = self._queue[0] if self._queue else None
+                self._grown.notify_all()
+            for waiting in group:
+                waiting.error = error
+                waiting.wake.set()
+            if heir is not None:
+                heir.leads = True
+                heir.wake.set()
+
+    def _write(self, group: Sequence[_Waiting]) -> None:
+        free = self._disk.free_bytes(self._directory)
+        size = sum(waiting.size for waiting in group)
+        if free - size < self._settings.reserve_bytes:
+            raise JournalFullError(f"the disk of {self._directory} has only {free} bytes left")
+        buffers: list[bytes] = []
+        offset = self._write_offset
+        for waiting in group:
+            if self._fd < 0 or (offset > 0 and offset + waiting.size > self._segment_bytes):
+                self._flush(buffers, offset)
+                buffers = [self._start_segment()]
+                offset = SEGMENT_HEADER_BYTES
+            buffers += (waiting.fields.head(waiting.payload, self._write_salt), waiting.payload)
+            offset += waiting.size
+        self._flush(buffers, offset)
+
+    def _flush(self, buffers: list[bytes], end: int) -> None:
+        """Write `buffers` at the end of the current segment, sync them, and let the reader see them."""
+        if not buffers:
+            return
+        while buffers:
+            written = self._disk.write(self._fd, buffers[:_BUFFERS_PER_WRITE])
+            while buffers and written >= len(buffers[0]):
+                written -= len(buffers.pop(0))
+            if written:
+                buffers[0] = buffers[0][written:]
+        if self._settings.fsync:
+            self._disk.sync(self._fd)
+        with self._lock:
+            self._write_offset = self._sizes[self._write_segment] = end
+
+    def _start_segment(self) -> bytes:
+        """Create the next segment's file; return the header that its first flush has to write."""
+        number = self._write_segment + 1
+        fd = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if self._settings.fsync:
+                _sync_directory(self._directory)
+        except OSError:
+            os.close(fd)
+            raise
+        header, salt = new_segment_header()
+        old_fd = self._fd
+        with self._lock:
+            self._fd, self._write_segment, self._write_offset, self._write_salt = fd, number, 0, salt
+            self._sizes[number] = 0
+        if old_fd >= 0:
+            os.close(old_fd)
+        return header
+
+    def _give_up(self, problem: OSError) -> RetryableError:
+        """Take back what was half written; later requests start a new segment.
+
+        After a failed fsync the kernel may have dropped the written pages, so the file is not written to again.
+        """
+        if self._fd >= 0:
+            try:
+                os.ftruncate(self._fd, self._write_offset)
+            except OSError:
+                # The half-written frame stays as a torn tail, which `_recover` and `read` know how to skip.
+                _log.warning("journal %s: could not cut a half-written frame", self._directory)
+            os.close(self._fd)
+            self._fd = -1
+        if problem.errno in _NO_SPACE:
+            return JournalFullError(f"no space left for the journal in {self._directory}")
+        return UnavailableError(f"cannot write to the journal in {self._directory}: {problem.strerror or problem}")
+
+    # --- reading
+
+    @property
+    def start(self) -> Position:
+        """Where reading has to begin: the last checkpoint."""
+        return self._checkpoint
+
+    @property
+    def end(self) -> Position:
+        """The place after the last durable frame."""
+        with self._lock:
+            return Position(self._write_segment, self._write_offset)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all segments on disk."""
+        with self._lock:
+            return self._size()
+
+    def pending_bytes(self, after: Position) -> int:
+        """Bytes of durable frames after a place."""
+        with self._lock:
+            return sum(
+                size - (after.offset if number == after.segment else 0)
+                for number, size in self._sizes.items()
+                if number >= after.segment
+            )
+
+    def wait(self, after: Position, timeout: float) -> bool:
+        """Wait until there is a durable frame after a place; ``False`` when the time is over."""
+        with self._grown:
+            return self._grown.wait_for(
+                lambda: Position(self._write_segment, self._write_offset) > after or self._closed, timeout
+            )
+
+    def read(self, after: Position, max_bytes: int) -> list[Frame | Gap]:
+        """Durable frames after a place, about `max_bytes` of them but at least one, in order; empty at the end.
+
+        Bytes that fail their checksum come as a `Gap`: the caller keeps them aside and goes on.
+        """
+        segment, offset = after
+        while True:
+            with self._lock:
+                size = self._sizes.get(segment)
+                later = [number for number in self._sizes if number > segment]
+            if size is not None and offset < size:
+                break
+            if not later:
+                return []
+            segment, offset = min(later), 0
+        offset = max(offset, SEGMENT_HEADER_BYTES)
+        fd, salt = self._reader(segment)
+        if salt is None:
+            return [Gap(os.pread(fd, size, 0), Position(segment, size))]
+        data = os.pread(fd, min(max_bytes, size - offset), offset)
+        first = frame_size(data, 0)
+        if first is not None and first > len(data):
+            data = os.pread(fd, min(first, size - offset), offset)
+        items: list[Frame | Gap] = []
+        at = 0
+        while at < len(data):
+            frame = parse_frame(data, at, salt, Position(segment, offset))
+            if frame is None:
+                # Perhaps only cut by max_bytes: then the next read starts here and knows.
+                return items or [self._gap(fd, salt, Position(segment, offset), size)]
+            items.append(frame)
+            at = frame.end.offset - offset
+        return items
+
+    def _gap(self, fd: int, salt: int, start: Position, size: int) -> Gap:
+        data = os.pread(fd, size - start.offset, start.offset)
+        resume = next_valid(data, 1, salt)
+        length = len(data) if resume is None else resume
+        return Gap(data[:length], Position(start.segment, start.offset + length))
+
+    def _reader(self, segment: int) -> tuple[int, int | None]:
+        if self._read_segment != segment or self._read_fd < 0:
+            if self._read_fd >= 0:
+                os.close(self._read_fd)
+            self._read_fd = os.open(self._path(segment), os.O_RDONLY | os.O_CLOEXEC)
+            self._read_segment = segment
+            self._read_salt = segment_salt(os.pread(self._read_fd, SEGMENT_HEADER_BYTES, 0))
+        return self._read_fd, self._read_salt
+
+    def checkpoint(self, position: Position) -> None:
+        """Say that everything before `position` is safe elsewhere; segments behind it are deleted.
+
+        Written atomically but not synced: losing it only means reading some frames again.
+        """
+        path = self._directory / "checkpoint"
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps({"segment": position.segment, "offset": position.offset}))
+        temporary.replace(path)
+        self._checkpoint = position
+        with self._lock:
+            done = [
+                number
+                for number, size in self._sizes.items()
+                if number < position.segment
+                or (number == position.segment and number != self._write_segment and position.offset >= size)
+            ]
+        for number in done:
+            self._path(number).unlink(missing_ok=True)
+        with self._lock:
+            for number in done:
+                del self._sizes[number]
+
+    # --- opening and closing
+
+    def _recover(self) -> None:
+        found = sorted(int(path.stem) for path in self._directory.glob(f"*{SUFFIX}") if path.stem.isdecimal())
+        self._sizes = {number: self._path(number).stat().st_size for number in found}
+        if found:
+            last = found[-1]
+            self._sizes[last] = self._cut_torn_tail(last)
+            self._write_segment, self._write_offset = last, self._sizes[last]
+        self._checkpoint = self._read_checkpoint()
+        # Numbers only grow, even after every segment was deleted: an old checkpoint must not hide new frames.
+        if self._checkpoint.segment > self._write_segment:
+            self._write_segment, self._write_offset = self._checkpoint
+
+    def _cut_torn_tail(self, number: int) -> int:
+        path = self._path(number)
+        data = path.read_bytes()
+        end = last_whole_frame(data)
+        if end < len(data):
+            torn = len(data) - end
+            _log.warning("journal %s: cut an unfinished frame of %d bytes (never acknowledged)", path, torn)
+            self._stats.torn_bytes += torn
+            os.truncate(path, end)
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        return end
+
+    def _read_checkpoint(self) -> Position:
+        try:
+            saved = json.loads((self._directory / "checkpoint").read_text())
+            position = Position(int(saved["segment"]), int(saved["offset"]))
+        except FileNotFoundError:
+            return Position(0, 0)
+        except (ValueError, KeyError, TypeError):
+            _log.warning("journal %s: unreadable checkpoint; reading all frames again", self._directory)
+            return Position(0, 0)
+        return position
+
+    def close(self) -> None:
+        """Refuse further requests, finish those that wait, and release the folder."""
+        with self._lock:
+            self._closed = True
+            self._grown.notify_all()
+            self._grown.wait_for(lambda: not self._leading)
+        for fd in (self._fd, self._read_fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._read_fd = self._lock_fd = -1
+
+    def _size(self) -> int:
+        return sum(self._sizes.values())
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:020d}{SUFFIX}"
+
+
+def _own(directory: Path) -> int:
+    """Take the folder for this process; released by the kernel when the process ends."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartupError(f"journal {directory}: cannot use this folder: {error.strerror or error}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(fd, 32).decode(errors="replace").strip() or "?"
+        os.close(fd)
+        raise StartupError(
+            f"journal {directory} is in use by process {owner}: stop it, or give this one its own data folder"
+        ) from error
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+__all__ = ["Disk", "Frame", "Gap", "Journal", "JournalSettings", "Position"]

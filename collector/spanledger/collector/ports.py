@@ -1,0 +1,57 @@
+"""What the collector needs from others, as protocols: it is given these, it never reaches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spanledger.semconv.observation import Observation
+from spanledger.semconv.records import LogEntry, SpanRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLink:
+    """Place in its trace of a span that is not about a model call."""
+
+    org_id: str
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    started_ns: int
+
+
+class LedgerWriter(Protocol):
+    """The ledger's single writer (`spanledger.ledger.store.Ledger`)."""
+
+    def ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink], /) -> object:
+        """Bring evidence into the ledger: durable on return, and idempotent.
+
+        Raises:
+            RetryableStoreError: nothing is known to be stored; the same batch may succeed later.
+            PermanentStoreError: the store refuses this batch.
+        """
+        ...
+
+
+class RecordReader(Protocol):
+    """Reads records into observations (`spanledger.semconv.dialects.Dialects`)."""
+
+    def read_span(self, record: SpanRecord, /) -> Observation | None:
+        """What a span says about a model call; ``None`` when it says nothing."""
+        ...
+
+    def read_log(self, record: LogEntry, /) -> Observation | None:
+        """What a log record says about a model call; ``None`` when it says nothing."""
+        ...
+
+
+class TokenVerifier(Protocol):
+    """Knows API tokens (`spanledger.ledger.tokens`)."""
+
+    def verify(self, token: str, /) -> str | None:
+        """The org that a token belongs to, ``None`` for a token that nobody issued or that was revoked.
+
+        May raise when the store does not answer; the receivers then tell the sender to try again.
+        """
+        ...
