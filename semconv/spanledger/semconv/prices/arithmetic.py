@@ -1,0 +1,162 @@
+"""Usage times rates, exactly, with an honest lower and upper bound where something is unknown."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from spanledger.semconv.cost import Cost, CostStatus
+from spanledger.semconv.money import CONTEXT
+from spanledger.semconv.prices import reasons
+from spanledger.semconv.prices.rates import PROMPT_COUNTS, Flat, Tariff
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+
+ZERO: Final = Decimal(0)
+_CACHE_WRITE_5M: Final = TOKEN_CLASSES.index("cache_write_5m")
+_CACHE_WRITE_1H: Final = TOKEN_CLASSES.index("cache_write_1h")
+
+# Names that emitters use for what the price book counts under another name.
+COUNT_ALIASES: Final = {
+    "file_searches": "storage_searches",
+    "search_units": "rerank_searches",
+    "rerank_units": "rerank_searches",
+    "characters": "input_characters",
+    "pages": "input_document_pages",
+    "document_pages": "input_document_pages",
+    "seconds": "audio_seconds",
+    "citation_tokens": "output_citation",
+}
+# Counted by providers, never billed by itself.
+FREE_COUNTS: Final = frozenset({"web_fetches", "web_fetch_requests", "images", "chunks", "billed_requests"})
+
+
+def unpriced(reason: str) -> Cost:
+    return Cost(status=CostStatus.UNPRICED, reason=reason)
+
+
+def prompt_tokens(usage: Usage) -> int:
+    """All prompt tokens that are known, those reported as counts included: what long-context thresholds look at."""
+    prompt = usage.input_tokens or 0
+    if usage.counts:
+        prompt += sum(usage.counts.get(name, 0) for name in PROMPT_COUNTS)
+    return prompt
+
+
+def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) -> Cost:
+    """What a call cost under a tariff.
+
+    Args:
+        tariff: the rates that held for the call.
+        usage: what it consumed; unknown classes contribute nothing.
+        max_output_tokens: the request's limit, which bounds a stream that broke off.
+
+    Returns:
+        ``LIST`` when usage and rates are fully known. ``BOUNDED`` otherwise: ``total`` is the known part at known rates
+        (a cache write of unknown lifetime at the 5-minute rate), ``low`` and ``high`` enclose the truth as far as it
+        can be enclosed. ``UNPRICED`` when nothing was reported or nothing has a rate.
+    """
+    if not usage.is_known:
+        return unpriced(reasons.NO_USAGE)
+    flat = tariff.flat(prompt_tokens(usage)) if tariff.over else tariff.base
+    by_class: dict[str, Decimal] = {}
+    missing = False
+    for name, each in zip(TOKEN_CLASSES, flat.each, strict=True):
+        quantity: int | None = getattr(usage, name)
+        if quantity and each is not None:
+            by_class[name] = CONTEXT.multiply(quantity, each)
+        elif quantity:
+            missing = True
+    for name, quantity in usage.counts.items():
+        missing |= not _add_count(by_class, flat, name, quantity)
+    if flat.per_request is not None:
+        by_class["requests"] = flat.per_request
+    if missing and not by_class:
+        return unpriced(reasons.NO_RATE)
+    total = ZERO
+    for amount in by_class.values():
+        total = CONTEXT.add(total, amount)
+    low, high, reason = _bounds(tariff, flat, usage, max_output_tokens, total, missing)
+    if reason:
+        return Cost(
+            status=CostStatus.BOUNDED,
+            total=total,
+            low=low,
+            high=high,
+            by_class=by_class,
+            price_id=flat.price_id,
+            reason=reason,
+        )
+    return Cost(
+        status=CostStatus.LIST,
+        total=total,
+        low=total,
+        high=total,
+        by_class=by_class,
+        price_id=flat.price_id,
+        reason=tariff.note,
+    )
+
+
+def _add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: int) -> bool:
+    """Price one count into ``by_class``; ``False`` when there is no rate for it."""
+    if not quantity or name in FREE_COUNTS:
+        return True
+    name = COUNT_ALIASES.get(name, name)
+    if name == "requests":
+        return True  # the rate per request, where there is one, applies to the call itself
+    each = flat.count_rates.get(name)
+    if each is None:
+        return False
+    least = flat.minimums.get(name, 0)
+    amount = CONTEXT.multiply(max(quantity, least), each)
+    by_class[name] = CONTEXT.add(by_class[name], amount) if name in by_class else amount
+    return True
+
+
+def _bounds(
+    tariff: Tariff, flat: Flat, usage: Usage, max_output_tokens: int | None, total: Decimal, missing: bool
+) -> tuple[Decimal, Decimal | None, str]:
+    """Lower bound, upper bound (``None``: unknown) and the reasons why they differ from the total."""
+    low = total
+    high: Decimal | None = total
+    found: list[str] = []
+    if usage.cache_write:
+        short, long = flat.each[_CACHE_WRITE_5M], flat.each[_CACHE_WRITE_1H]
+        if short is not None and long is not None and short != long:
+            found.append(reasons.CACHE_LIFETIME)
+            difference = CONTEXT.multiply(usage.cache_write, CONTEXT.subtract(long, short))
+            if difference > 0:
+                high = CONTEXT.add(total, difference)
+            else:
+                low = CONTEXT.add(total, difference)
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if usage.partial:
+        found.append(reasons.PARTIAL_USAGE)
+        high = _with_rest(high, flat, output_tokens, max_output_tokens) if input_tokens is not None else None
+    elif output_tokens is None and flat.max_output and input_tokens is not None:
+        found.append(reasons.OUTPUT_UNKNOWN)
+        high = _with_rest(high, flat, output_tokens, max_output_tokens)
+    elif input_tokens is None and output_tokens is not None and flat.each[0]:
+        found.append(reasons.INPUT_UNKNOWN)
+        high = None
+    if missing:
+        found.append(reasons.NO_RATE)
+        high = None
+    if tariff.doubt:
+        found.append(tariff.doubt)
+        if tariff.doubt_below:
+            low = ZERO
+        if tariff.doubt_above:
+            high = None
+    if usage.estimated:
+        found.append(reasons.ESTIMATED_USAGE)
+        low, high = ZERO, None
+    return low, high, reasons.join(*found)
+
+
+def _with_rest(high: Decimal | None, flat: Flat, output: int | None, limit: int | None) -> Decimal | None:
+    """The upper bound with every token that the request's limit still allowed, at the dearest output rate."""
+    if high is None or limit is None or flat.max_output is None:
+        return None
+    rest = limit - (output or 0)
+    return CONTEXT.add(high, CONTEXT.multiply(rest, flat.max_output)) if rest > 0 else high
