@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import grpc
 
-from spanledger.collector import rpc_status, wire
+from spanledger.collector import responses, rpc_status
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.binding import check_bindable
-from spanledger.collector.decode import Verdict
 from spanledger.collector.errors import CollectorError, MalformedError, StartupError
 from spanledger.collector.intake import Intake
 from spanledger.collector.signals import Encoding, Signal
@@ -142,7 +141,7 @@ class _Services(grpc.GenericRpcHandler):
                     body = next(messages, None)
                 if body is None:
                     raise MalformedError("the call carried no message")
-                return response(intake.accept("grpc", org_id, signal, Encoding.PROTOBUF, body))
+                return responses.to_protobuf(intake.accept("grpc", org_id, signal, Encoding.PROTOBUF, body))
             except CollectorError as error:
                 intake.count_refusal(error)
                 context.set_trailing_metadata(((_STATUS_DETAILS, rpc_status.to_protobuf(error)),))
@@ -150,14 +149,6 @@ class _Services(grpc.GenericRpcHandler):
                 raise  # never reached: `abort` raises
 
         return export
-
-
-def response(verdict: Verdict) -> bytes:
-    """The body of Export…ServiceResponse; empty when everything was accepted."""
-    if not verdict.refused:
-        return b""
-    partial = {"rejected": verdict.refused.total(), "error_message": verdict.message}
-    return bytes(wire.ExportResponse(partial_success=partial).SerializeToString())
 
 
 def _authorization(context: Any) -> str:

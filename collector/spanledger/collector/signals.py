@@ -17,6 +17,11 @@ class Signal(IntEnum):
         """Its OTLP/HTTP path (opentelemetry-proto `docs/specification.md`, "OTLP/HTTP Request")."""
         return f"/v1/{self.name.lower()}"
 
+    @property
+    def rejected_field(self) -> str:
+        """The JSON name of ``partial_success``'s first field (`collector/*/v1/*_service.proto`)."""
+        return {1: "rejectedSpans", 2: "rejectedLogRecords", 3: "rejectedDataPoints"}[self]
+
 
 class Encoding(IntEnum):
     """How an export request is written. Values are part of the journal's format: never renumber."""
