@@ -55,6 +55,14 @@ def test_findings_sum_to_billed_minus_booked_exactly(booked: list[Booked], bille
     assert sum((f.amount for f in findings), D(0)) == difference(booked, billed)
 
 
+@given(st.lists(booked_items, max_size=12), st.lists(billed_items, max_size=12))
+def test_findings_sum_exactly_on_each_day(booked: list[Booked], billed: list[Billed]):
+    findings = tie_out(booked, billed, is_final=lambda _: True)
+    for day in {item.dims.day for item in (*booked, *billed)}:
+        here = sum((f.amount for f in findings if f.dims.day == day), D(0))
+        assert here == difference([b for b in booked if b.dims.day == day], [b for b in billed if b.dims.day == day])
+
+
 @given(st.lists(booked_items, max_size=8), st.lists(billed_items, max_size=8), st.randoms())
 def test_the_order_of_the_items_does_not_matter(booked: list[Booked], billed: list[Billed], random):
     expected = tie_out(booked, billed, is_final=lambda _: True)

@@ -4,7 +4,7 @@ The sum of the findings equals billed minus booked to the last decimal, for any 
 grain that both sides share to coarser ones, and each step only pairs what the earlier ones left over:
 
 1. same day, model, token class and every split dimension (key, project, workspace, tier, batch);
-2. the same with split dimensions that one side does not say;
+2. the same with split dimensions that one side does not say; then the model's family (dated snapshot and alias);
 3. the same class where one side does not say the model (tool fees mostly);
 4. amounts that come without a quantity, against everything booked in their place;
 5. the same side of the call in another class (telemetry without the cache split, reasoning billed as output);
@@ -40,9 +40,10 @@ _DIRECT: Final = {
 
 @dataclass(slots=True)
 class _Pair:
-    """Matched money of one billed item: decides at the end whether the difference is a rate or only rounding."""
+    """Matched money of one billed item on one booked day: decides at the end whether it differs by rate or rounding."""
 
     billed: Billed
+    dims: Dims
     quantity: Decimal = ZERO
     amount: Decimal = ZERO
     cost: Decimal = ZERO
@@ -52,10 +53,11 @@ class _Pair:
 @dataclass(slots=True)
 class _Run:
     is_final: Callable[[date], bool]
+    family: Callable[[str], str]
     billed: list[BilledPool]
     booked: list[BookedPool]
     findings: list[Finding] = field(default_factory=list[Finding])
-    pairs: dict[int, _Pair] = field(default_factory=dict[int, _Pair])
+    pairs: dict[tuple[int, date], _Pair] = field(default_factory=dict[tuple[int, date], _Pair])
 
     def pair(self, billed: BilledPool, booked: BookedPool) -> None:
         """Match as much as both hold: first what the ledger priced, then what it could not price."""
@@ -64,7 +66,8 @@ class _Run:
         if priced > 0:
             amount, cost = billed.take(priced), booked.take_priced(priced)
             self._shift(shifted, billed, booked, amount)
-            record = self.pairs.setdefault(id(billed), _Pair(billed.item))
+            place = replace(billed.dims, day=booked.dims.day)
+            record = self.pairs.setdefault((id(billed), booked.dims.day), _Pair(billed.item, place))
             record.quantity += priced
             record.amount += amount
             record.cost += cost
@@ -120,22 +123,30 @@ class _Run:
                     self.pair(billed, booked)
 
 
-def tie_out(booked: Iterable[Booked], billed: Iterable[Billed], *, is_final: Callable[[date], bool]) -> list[Finding]:
+def tie_out(
+    booked: Iterable[Booked],
+    billed: Iterable[Billed],
+    *,
+    is_final: Callable[[date], bool],
+    family: Callable[[str], str] = str,
+) -> list[Finding]:
     """Name every part of billed minus booked.
 
     Args:
         booked: what the ledger holds, at its finest grain; several items may stand in one place.
         billed: what the provider charges; days are the provider's.
         is_final: whether a day is settled at the provider.
+        family: a model's name without its snapshot: the second name by which models meet.
 
     Returns:
-        Findings whose amounts sum to ``sum(billed.amount) - sum(booked.cost)`` exactly; the same for any input order.
+        Findings whose amounts sum to ``sum(billed.amount) - sum(booked.cost)`` exactly, on each day and in all; the
+        same for any input order.
     """
     bills, books = sorted(billed, key=_billed_order), list(booked)
     tools_booked = {item.dims.token_class for item in books} - _FAMILY.keys()
     with_quantity = [i for i in bills if _is_usage(i, tools_booked) and i.quantity is not None and i.quantity > 0]
     folded = sorted(_fold_classes(books, with_quantity), key=_booked_order)
-    run = _Run(is_final, [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded])
+    run = _Run(is_final, family, [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded])
     amounts_only: list[Billed] = []
     for item in bills:
         if item.charge in _DIRECT:
@@ -147,10 +158,11 @@ def tie_out(booked: Iterable[Booked], billed: Iterable[Billed], *, is_final: Cal
 
     run.match(lambda d: d, _always)
     run.match(lambda d: (d.day, d.model, d.token_class), compatible)
+    run.match(lambda d: (d.day, family(d.model), d.token_class), compatible)
     run.match(lambda d: (d.day, d.token_class), _model_unsaid)
     for item in amounts_only:
         _amount_only(run, item)
-    run.match(lambda d: (d.day, d.model, _FAMILY.get(d.token_class)), compatible)
+    run.match(lambda d: (d.day, family(d.model), side) if (side := _FAMILY.get(d.token_class)) else None, compatible)
     for step in (-1, 1):
         _neighbouring_day(run, step)
     _name_pairs(run)
@@ -198,7 +210,7 @@ def _amount_only(run: _Run, item: Billed) -> None:
         pool
         for pool in run.booked
         if pool.dims.day == dims.day
-        and dims.model in ("", pool.dims.model)
+        and dims.model in ("", pool.dims.model, run.family(pool.dims.model))
         and dims.token_class in ("", pool.dims.token_class)
         and compatible(dims, pool.dims)
     ]
@@ -238,12 +250,12 @@ def _name_pairs(run: _Run) -> None:
         if not difference:
             continue
         if abs(difference) <= _tolerance(pair.billed):
-            run.note(ResidualName.ROUNDING, pair.billed.dims, difference, None, pair.billed)
+            run.note(ResidualName.ROUNDING, pair.dims, difference, None, pair.billed)
             continue
         cause = ""
         if pair.reclassified:
             cause = f"booked as {', '.join(sorted(pair.reclassified))}: the telemetry lacks the split that is billed"
-        run.note(ResidualName.RATE_DIFFERENCE, pair.billed.dims, difference, pair.quantity, pair.billed, cause)
+        run.note(ResidualName.RATE_DIFFERENCE, pair.dims, difference, pair.quantity, pair.billed, cause)
         run.findings[-1] = replace(
             run.findings[-1],
             billed_unit_price=pair.amount / pair.quantity,

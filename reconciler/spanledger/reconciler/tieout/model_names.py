@@ -1,0 +1,42 @@
+"""One name per model, so that the ledger's and the bill's lines meet: an explicit table and anchored rules, no luck.
+
+Bills and answers name the same model differently: dated snapshots and their alias, cloud prefixes, inference profiles.
+Names are compared as they stand first; only what is left over is compared by its family name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_CLOUD_PREFIX: Final = re.compile(
+    r"^(?:publishers/[a-z0-9-]+/models/|models/|(?:us|eu|apac|jp|au|us-gov|global)\.)?"
+    r"(?:(?:anthropic|amazon|meta|mistral|cohere|openai|deepseek|qwen|google|x-ai|ai21)[./])?"
+)
+_CLOUD_SUFFIX: Final = re.compile(r"(?:-v\d+)?:\d+$|@(?:\d{8}|default|latest)$")
+_SNAPSHOT: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
+
+
+class ModelNames:
+    """Canonical and family names.
+
+    Args:
+        aliases: the provider's or the user's words for a model, lower case, to the model's name; a bill's line item,
+            meter, SKU or usage type may stand here, too.
+    """
+
+    def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
+        self._aliases = {name.lower(): model.lower() for name, model in (aliases or {}).items()}
+
+    def canonical(self, name: str) -> str:
+        """The name by which lines are compared first: lower case, aliases resolved, no cloud prefix or version."""
+        plain = name.strip().lower()
+        plain = self._aliases.get(plain, plain)
+        stripped = _CLOUD_SUFFIX.sub("", _CLOUD_PREFIX.sub("", plain, count=1))
+        return self._aliases.get(stripped, stripped)
+
+    def family(self, name: str) -> str:
+        """The canonical name without its snapshot date (``gpt-4o-2024-08-06`` → ``gpt-4o``)."""
+        plain = _SNAPSHOT.sub("", self.canonical(name))
+        return self._aliases.get(plain, plain)

@@ -1,0 +1,197 @@
+"""The tie-out's evidence, read from the store: bill lines, booked usage, and which days were pulled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from clickhouse_connect.driver.client import Client
+
+from spanledger.ledger.client import store_errors
+from spanledger.reconciler.tieout.bill import BillRow, tier
+from spanledger.reconciler.tieout.items import Booked, Dims
+from spanledger.reconciler.tieout.run import Evidence, Period
+from spanledger.reconciler.tieout.sql import load
+from spanledger.reconciler.windows import midnight
+
+_ZONES: Final = ("UTC", "America/Los_Angeles")
+"""Billing days that providers use: Google's begin at midnight in Los Angeles, all others' in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A connection with bill lines: who bills through it, and in which zone its days begin."""
+
+    connection: str
+    providers: tuple[str, ...]
+    zone: str
+
+
+class TieOutReader:
+    """Reads one org's evidence. Raises `spanledger.ledger.errors.StoreError` only."""
+
+    def __init__(self, client: Client, org_id: str) -> None:
+        self._client = client
+        self._org = org_id
+
+    def evidence(self, period: Period, *, only: str = "") -> list[Evidence]:
+        """What to tie out: every connection that has bill lines around the period, or the one called ``only``."""
+        since, until = period.start - timedelta(days=1), period.end + timedelta(days=1)
+        accounts = [a for a in self._accounts(since, until) if only in ("", a.connection)]
+        books: dict[tuple[str, ...], list[Booked]] = {}
+        found: list[tuple[Account, list[BillRow]]] = []
+        for account in accounts:
+            key = (account.zone, *account.providers)
+            if key not in books:
+                books[key] = self._booked(account, since, until)
+            found.append((account, self._billed(account, since, until)))
+        return [
+            Evidence(
+                connection=account.connection,
+                provider="+".join(account.providers),
+                rows=rows,
+                booked=shares.items,
+                pulled_days=self._pulled_days(account, period),
+                problems=shares.problems,
+            )
+            for account, rows in found
+            for shares in (_share_of(account, rows, books[account.zone, *account.providers], found),)
+        ]
+
+    def unbilled_providers(self, period: Period) -> dict[str, Decimal]:
+        """Booked cost of providers that no connection bills: nothing to tie them out with."""
+        rows = self._query(
+            "unbilled",
+            since=midnight(period.start, "UTC"),
+            until=midnight(period.end, "UTC"),
+        )
+        return {row["provider"]: row["cost"] for row in rows}
+
+    def _query(self, name: str, *, source: str = "", **parameters: object) -> list[Mapping[str, Any]]:
+        sql = load(name).replace("{{source}}", source)
+        with store_errors("reading what to tie out"):
+            result = self._client.query(sql, parameters={"org": self._org, **parameters})
+            return list(result.named_results())
+
+    def _accounts(self, since: date, until: date) -> list[Account]:
+        rows = self._query(
+            "accounts",
+            since=midnight(since, "UTC"),
+            until=midnight(until, "UTC"),
+        )
+        return [Account(r["connection"], tuple(r["providers"]), _zone(r["hours"], r["first"])) for r in rows]
+
+    def _booked(self, account: Account, since: date, until: date) -> list[Booked]:
+        source = "spanledger.usage_by_day" if account.zone == "UTC" else "spanledger.usage_by_hour"
+        rows = self._query(
+            "booked",
+            source=source,
+            providers=list(account.providers),
+            zone=account.zone,
+            since=midnight(since, account.zone),
+            until=midnight(until, account.zone),
+        )
+        return [
+            Booked(
+                dims=Dims(
+                    day=row["day"],
+                    model=row["model"],
+                    token_class=row["class"],
+                    project=row["project"],
+                    workspace=row["workspace"],
+                    service_tier=tier(row["service_tier"]),
+                    batch=str(bool(row["is_batch"])).lower(),
+                ),
+                quantity=Decimal(row["priced_quantity"]),
+                cost=row["cost"],
+                unpriced_quantity=Decimal(row["unpriced_quantity"]),
+            )
+            for row in rows
+        ]
+
+    def _billed(self, account: Account, since: date, until: date) -> list[BillRow]:
+        rows = self._query(
+            "billed",
+            connection=account.connection,
+            zone=account.zone,
+            since=midnight(since, account.zone),
+            until=midnight(until, account.zone),
+        )
+        return [_bill_row(row) for row in rows]
+
+    def _pulled_days(self, account: Account, period: Period) -> frozenset[date]:
+        """Days whose slot (the day itself, or its month) was committed by a sync or an import of charges."""
+        rows = self._query("pulled_slots", connection=account.connection)
+        slots = {row["slot"] for row in rows}
+        return frozenset(day for day in period.days() if day.isoformat() in slots or f"{day:%Y-%m}" in slots)
+
+
+def _bill_row(row: Mapping[str, Any]) -> BillRow:
+    fields: dict[str, Any] = dict(row)
+    fields["source_ids"] = tuple(row["source_ids"])
+    fields["is_final"] = bool(row["is_final"])
+    return BillRow(**fields)
+
+
+def _zone(hours: Sequence[int], sample: datetime) -> str:
+    """The zone in which every line begins at midnight; UTC when none fits (hourly lines)."""
+    for zone in _ZONES:
+        offset = ZoneInfo(zone).utcoffset(sample.astimezone(UTC).replace(tzinfo=None))
+        at_midnight = int(-(offset or timedelta()).total_seconds() // 3600) % 24
+        # Daylight saving time moves a zone's midnight by an hour within one bill.
+        if all(hour in (at_midnight, (at_midnight - 1) % 24, (at_midnight + 1) % 24) for hour in hours):
+            return zone
+    return "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    items: list[Booked]
+    problems: tuple[str, ...] = ()
+
+
+def _share_of(
+    account: Account,
+    rows: Sequence[BillRow],
+    booked: list[Booked],
+    all_accounts: Sequence[tuple[Account, list[BillRow]]],
+) -> _Share:
+    """One account's part of a provider's books, where the org has several accounts with the provider.
+
+    A booked item goes to the one account whose bill knows its project or workspace; what no bill knows stays with the
+    first account, and is said.
+    """
+    rivals = [(a, r) for a, r in all_accounts if set(a.providers) & set(account.providers)]
+    if len(rivals) < 2:
+        return _Share(booked)
+    homes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rival, rival_rows in rivals:
+        for row in rival_rows:
+            homes["project", row.project].add(rival.connection)
+            homes["workspace", row.workspace].add(rival.connection)
+    first = rivals[0][0].connection
+    mine: list[Booked] = []
+    homeless = 0
+    for item in booked:
+        known = [homes[kind, name] for kind, name in _marks(item) if len(homes[kind, name]) == 1]
+        owner = next(iter(known[0])) if known else first
+        homeless += not known and owner == account.connection
+        if owner == account.connection:
+            mine.append(replace(item))
+    if not homeless:
+        return _Share(mine)
+    problem = (
+        f"{homeless} places of the ledger could belong to any of {len(rivals)} accounts and are compared with this one: "
+        "label calls with their project or workspace"
+    )
+    return _Share(mine, (problem,))
+
+
+def _marks(item: Booked) -> list[tuple[str, str]]:
+    marks = [("project", item.dims.project), ("workspace", item.dims.workspace)]
+    return [(kind, name) for kind, name in marks if name]

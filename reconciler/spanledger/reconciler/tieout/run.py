@@ -1,0 +1,249 @@
+"""One tie-out: a connection's bill for a period against what the ledger booked."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final
+
+from spanledger.reconciler.spread import spread
+from spanledger.reconciler.tieout.bill import BillRow, billed_items
+from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName
+from spanledger.reconciler.tieout.match import tie_out
+from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.windows import next_month
+
+_ZERO: Final = Decimal(0)
+
+FINAL_AFTER_DAYS: Final = 35
+"""A day without any line is settled by then: the longest revision window that a provider documents is 30 days."""
+
+LATE_AFTER_DAYS: Final = 2
+"""A completed day's bill is there after two days at the latest; an older day that was never pulled is missing data."""
+
+EXPECTED: Final = frozenset(
+    {
+        ResidualName.CREDITS_AND_DISCOUNTS,
+        ResidualName.TAX,
+        ResidualName.TIMING,
+        ResidualName.ROUNDING,
+        ResidualName.NOT_FINAL_YET,
+    }
+)
+"""Residuals that need nobody's attention: they do not count as variance."""
+
+
+class PeriodError(ValueError):
+    """A period is not written as ``2026-11``, ``2026-11-03`` or ``2026-11-01..2026-11-15``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Whole days ``[start, end)`` of the provider's calendar."""
+
+    start: date
+    end: date
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Period:
+        """Read a month, a day, or an inclusive range of days.
+
+        Raises:
+            PeriodError: it is none of them.
+        """
+        try:
+            if re.fullmatch(r"\d{4}-\d{2}", text):
+                first = date.fromisoformat(f"{text}-01")
+                return cls(first, next_month(first), text)
+            start, _, end = text.partition("..")
+            first, last = date.fromisoformat(start), date.fromisoformat(end or start)
+        except ValueError as error:
+            raise PeriodError(
+                f"not a period: {text!r}; write a month (2026-11), a day (2026-11-03) or days (2026-11-01..2026-11-15)"
+            ) from error
+        if last < first:
+            raise PeriodError(f"the period {text!r} ends before it begins: swap its days")
+        return cls(first, last + timedelta(days=1), text)
+
+    def days(self) -> list[date]:
+        return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieOut:
+    """The result for one connection and period.
+
+    Attributes:
+        connection: the connection's name.
+        provider: who bills; several are joined with ``+``.
+        period: the period.
+        billed_usd: the bill, everything included.
+        booked_usd: the ledger's cost; ``booked_high_usd`` with the upper bound of broken streams.
+        coverage: the share of billed usage that the ledger saw (0 to 1); ``None`` when nothing was billed.
+        findings: the named parts of billed minus booked; they sum to it exactly.
+        missing_days: completed days that were never pulled.
+        problems: what the reader must know: other currencies without a rate, several accounts, an empty ledger, ...
+    """
+
+    connection: str
+    provider: str
+    period: Period
+    billed_usd: Decimal
+    booked_usd: Decimal
+    booked_high_usd: Decimal
+    coverage: Decimal | None
+    findings: tuple[Finding, ...]
+    missing_days: tuple[date, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def residuals(self) -> dict[ResidualName, Decimal]:
+        """The sum of each name that occurs."""
+        sums: dict[ResidualName, Decimal] = defaultdict(Decimal)
+        for finding in self.findings:
+            sums[finding.name] += finding.amount
+        return {name: sums[name] for name in ResidualName if name in sums}
+
+    @property
+    def variance(self) -> Decimal:
+        """What needs attention, as a share of the larger side; opposite findings do not cancel."""
+        open_money = sum((abs(a) for name, a in self.residuals().items() if name not in EXPECTED), _ZERO)
+        return open_money / max(abs(self.billed_usd), abs(self.booked_usd)) if open_money else _ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a tie-out is made from, a day wider than the period on both sides."""
+
+    connection: str
+    provider: str
+    rows: Sequence[BillRow]
+    booked: Sequence[Booked]
+    pulled_days: Collection[date]
+    problems: tuple[str, ...] = ()
+
+
+def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today: date) -> TieOut:
+    """Tie out one connection.
+
+    Args:
+        evidence: the bill and the books.
+        period: the days that count; the neighbouring days only serve to recognise calls over midnight.
+        names: how models are called.
+        today: the current day, UTC.
+    """
+    rows, booked = _by_whole_periods(evidence.rows, _classed(evidence.booked, names), period)
+    billed = billed_items(rows, names)
+    final = _finality(billed, today)
+    findings = [
+        finding
+        for finding in tie_out(booked, billed, is_final=final, family=names.family)
+        if period.start <= finding.dims.day < period.end
+    ]
+    billed_here = [item for item in billed if period.start <= item.dims.day < period.end]
+    booked_here = [item for item in booked if period.start <= item.dims.day < period.end]
+    billed_usd = sum((item.amount for item in billed_here), _ZERO)
+    booked_usd = sum((item.cost for item in booked_here), _ZERO)
+    missing = tuple(
+        day
+        for day in period.days()
+        if day < today - timedelta(days=LATE_AFTER_DAYS) and day not in evidence.pulled_days
+    )
+    return TieOut(
+        connection=evidence.connection,
+        provider=evidence.provider,
+        period=period,
+        billed_usd=billed_usd,
+        booked_usd=booked_usd,
+        booked_high_usd=sum((item.high if item.high is not None else item.cost for item in booked_here), _ZERO),
+        coverage=_coverage(billed_here, findings),
+        findings=tuple(findings),
+        missing_days=missing,
+        problems=evidence.problems + _problems(rows, booked_here, billed_here),
+    )
+
+
+def _classed(booked: Sequence[Booked], names: ModelNames) -> list[Booked]:
+    """Give the money that no class carries (one exact amount for a whole call) to the classes, by quantity."""
+    places: dict[Dims, list[Booked]] = defaultdict(list)
+    for item in booked:
+        dims = replace(item.dims, model=names.canonical(item.dims.model))
+        places[replace(dims, token_class="")].append(replace(item, dims=dims))
+    classed: list[Booked] = []
+    for items in places.values():
+        split = [item for item in items if item.dims.token_class]
+        rest = sum((item.cost for item in items if not item.dims.token_class), _ZERO)
+        weights = {n: item.quantity for n, item in enumerate(split) if item.quantity > 0}
+        if rest and weights:
+            for n, amount in spread(rest, weights).items():
+                split[n] = replace(split[n], cost=split[n].cost + amount)
+            classed += split
+        else:
+            classed += split + [item for item in items if not item.dims.token_class and item.cost]
+    return classed
+
+
+def _by_whole_periods(
+    rows: Sequence[BillRow], booked: Sequence[Booked], period: Period
+) -> tuple[Sequence[BillRow], Sequence[Booked]]:
+    """Give up the day where the bill only knows longer periods (invoices): all stands on the period's first day."""
+    if not any(row.days > 1 and row.kind == "cost" and row.charge == "usage" for row in rows):
+        return rows, booked
+
+    def day(original: date) -> date:
+        return period.start if period.start <= original < period.end else original
+
+    return (
+        [replace(row, day=day(row.day)) for row in rows],
+        [replace(item, dims=replace(item.dims, day=day(item.dims.day))) for item in booked],
+    )
+
+
+class _Finality:
+    """Whether the provider may still restate a day."""
+
+    def __init__(self, open_days: frozenset[date], billed_days: frozenset[date], settled_before: date) -> None:
+        self._open = open_days
+        self._billed = billed_days
+        self._settled_before = settled_before
+
+    def __call__(self, day: date) -> bool:
+        if day in self._billed:
+            return day not in self._open
+        return day < self._settled_before
+
+
+def _finality(billed: Sequence[Billed], today: date) -> _Finality:
+    days = frozenset(item.dims.day for item in billed)
+    open_days = frozenset(item.dims.day for item in billed if not item.is_final)
+    settled = [day for day in days if day not in open_days]
+    # A day without lines between settled ones is settled too: the provider charged nothing.
+    return _Finality(open_days, days, max([*settled, today - timedelta(days=FINAL_AFTER_DAYS)]))
+
+
+def _coverage(billed: Sequence[Billed], findings: Sequence[Finding]) -> Decimal | None:
+    usage = sum((i.amount for i in billed if i.charge not in (Charge.TAX, Charge.CREDIT)), _ZERO)
+    if usage <= 0:
+        return None
+    unseen = {ResidualName.MISSING_TELEMETRY, ResidualName.TOOL_FEES, ResidualName.UNMATCHED_LINE}
+    missed = sum((f.amount for f in findings if f.name in unseen and f.amount > 0), _ZERO)
+    return max(_ZERO, min(Decimal(1), (usage - missed) / usage))
+
+
+def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequence[Billed]) -> tuple[str, ...]:
+    problems: list[str] = []
+    foreign = sorted({row.currency for row in rows if row.without_rate})
+    if foreign:
+        problems.append(f"lines in {', '.join(foreign)} are left out: no exchange rate is known for their days")
+    if not booked:
+        problems.append("the ledger is empty here: nothing was booked for this provider in the period")
+    if not billed:
+        problems.append("the bill is empty here: the provider charged nothing, or nothing was synced")
+    negative = sum(1 for item in billed if item.amount < 0 and item.charge is Charge.USAGE)
+    if negative:
+        problems.append(f"{negative} usage lines are negative: corrections that the provider books as usage")
+    return tuple(problems)
