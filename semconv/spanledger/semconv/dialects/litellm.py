@@ -1,0 +1,141 @@
+"""LiteLLM 1.106: SDK and proxy, its legacy, opt-in and v2 spans, and what it writes on the application's own spans."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
+from spanledger.semconv.observation import Role
+from spanledger.semconv.providers import biller
+
+_M: Final = "metadata.user_api_key_"
+_M2: Final = "litellm.metadata.user_api_key_"
+_TEXTS: Final[Aliases] = {
+    **conventions.TEXTS,
+    "session_id": (*conventions.TEXTS["session_id"], "metadata.session_id", "litellm.metadata.session_id"),
+    "user_id": (
+        _M + "end_user_id", _M2 + "end_user_id", "llm.user", *conventions.TEXTS["user_id"], _M + "user_id", _M2 + "user_id",
+    ),
+    "team_id": (_M + "team_id", _M2 + "team_id", "metadata.team_id", *conventions.TEXTS["team_id"]),
+    "project": (_M + "project_id", _M2 + "project_id", *conventions.TEXTS["project"]),
+}  # fmt: skip
+_RAW: Final = re.compile(r"llm\.([A-Za-z0-9_-]+)\.(id|model|usage|service_tier)\Z")
+_SESSION: Final = re.compile(r"'session_id': '([^']{1,200})'")
+_OPERATIONS: Final = {
+    "acompletion": "chat",
+    "completion": "chat",
+    "responses": "chat",
+    "aresponses": "chat",
+    "embedding": "embeddings",
+    "aembedding": "embeddings",
+    "atext_completion": "text_completion",
+    "anthropic_messages": "chat",
+}
+_DEFAULT_USER: Final = "default_user_id"
+
+
+def _role(draft: Draft) -> Role | None:
+    fields = draft.fields
+    operation = draft.get("operation")
+    fields["operation"] = _OPERATIONS.get(operation, operation)
+    if not operation and not draft.get("request_model"):
+        return _raw_role(draft)
+    return conventions.role(draft)
+
+
+def _raw_role(draft: Draft) -> Role | None:
+    """The child span ``raw_gen_ai_request``: the provider's answer, with its real id, as ``llm.<provider>.*``."""
+    raw: dict[str, Any] = {}
+    provider = ""
+    for name, value in draft.attributes.items():
+        if name.startswith("llm.") and (match := _RAW.match(name)):
+            provider = match[1]
+            raw[match[2]] = value
+    model, response_id = values.text(raw.get("model")), values.text(raw.get("id"))
+    found = usage_json.from_python_text(raw.get("usage"))
+    if not isinstance(model, str) and not isinstance(response_id, str) and found is None:
+        return None
+    fields = draft.fields
+    fields["provider"] = "" if provider == "None" else provider
+    fields["operation"] = "chat" if found is not None or isinstance(response_id, str) else ""
+    if isinstance(response_id, str):
+        fields["response_id"] = response_id
+    if isinstance(model, str):
+        fields["response_model"] = model
+    usage_json.apply(draft, found)
+    draft.notes.append("raw_request")
+    return Role.LEAF if found is not None and isinstance(response_id, str) else Role.DETAIL
+
+
+def _adjust(draft: Draft) -> None:
+    fields, attributes = draft.fields, draft.attributes
+    if fields.get("user_id") == _DEFAULT_USER:
+        del fields["user_id"]
+    if "raw_request" in draft.notes:
+        draft.notes.remove("raw_request")
+        return
+    _models(draft)
+    hidden = attributes.get("hidden_params")
+    parameters = values.mapping(hidden)
+    headers = parameters.get("additional_headers")
+    if isinstance(headers, dict):
+        for name in ("llm_provider-request-id", "llm_provider-x-request-id"):
+            request_id = values.text(headers.get(name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            if isinstance(request_id, str):
+                fields.setdefault("request_id", request_id)
+    if not draft.get("server_address"):
+        base = values.text(parameters.get("api_base"))
+        if isinstance(base, str):
+            fields["server_address"] = base
+    response_id = draft.get("response_id")
+    if response_id and (response_id == attributes.get("litellm.call_id") or ids.is_invented(response_id)):
+        fields["response_id"] = ""
+        if response_id.startswith("chatcmpl-"):
+            fields.setdefault("request_id", response_id)  # the gateway's client sees it too
+        draft.notes.append("gateway_response_id")
+    if "cache_read" not in draft.counts and draft.counts:
+        found = usage_json.from_python_text(attributes.get("metadata.usage_object"))
+        if found is not None and found.counts.get("input") == draft.counts.get("input"):
+            usage_json.apply(draft, found)
+            draft.input_holds_cache = True
+            draft.output_holds_reasoning = True
+    if not draft.get("session_id"):
+        requester = attributes.get("metadata.requester_metadata")
+        if isinstance(requester, str) and len(requester) <= values.MAX_JSON and (match := _SESSION.search(requester)):
+            fields["session_id"] = match[1]
+    alias = values.text(attributes.get(_M + "alias") or attributes.get(_M2 + "alias"))
+    if isinstance(alias, str):
+        draft.labels = {**draft.labels, "key_alias": alias}
+
+
+def _models(draft: Draft) -> None:
+    """The routed model behind a gateway's alias, and who serves it."""
+    fields = draft.fields
+    routed = draft.attributes.get("litellm.provider.model")
+    if not isinstance(routed, str) or len(routed) > values.MAX_TEXT:
+        return
+    prefix, slash, model = routed.partition("/")
+    if not slash:
+        return
+    if not draft.get("provider"):
+        fields["provider"] = prefix if biller(prefix) else ""
+    alias = draft.attributes.get("litellm.model_group")
+    if alias and alias != model and fields.get("response_model") in (None, "", alias):
+        fields["response_model"] = model
+
+
+DIALECT: Final = Dialect(
+    name="litellm",
+    scopes=("litellm", "litellm.*", "litellm@*"),
+    markers=(
+        "litellm.call_id", "litellm.provider.model", "gen_ai.cost.total_cost", "litellm.cost.total", _M + "hash", "llm.None.model",
+        "llm.openai.messages", "llm.openai.model", "llm.anthropic.messages", "llm.anthropic.model",
+    ),
+    texts=_TEXTS,
+    counts=conventions.COUNTS,
+    role=_role,
+    adjust=_adjust,
+    trust=1,
+)  # fmt: skip

@@ -1,0 +1,148 @@
+"""OpenInference (Arize), Python and JavaScript, whichever library it instruments."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from spanledger.semconv.dialects import conventions, ids, values
+from spanledger.semconv.dialects.official import note_broken_stream
+from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
+from spanledger.semconv.observation import Role
+
+TEXTS: Final[Aliases] = {
+    **conventions.TEXTS,
+    "provider": ("llm.provider", "llm.system", *conventions.TEXTS["provider"]),
+    "operation": ("openinference.span.kind",),
+    "request_model": ("llm.request.model_name", *conventions.TEXTS["request_model"]),
+    "response_model": (
+        "llm.response.model_name",
+        "llm.model_name",
+        "embedding.model_name",
+        "reranker.model_name",
+        *conventions.TEXTS["response_model"],
+    ),
+}
+_T: Final = "llm.token_count."
+COUNTS: Final[Aliases] = {
+    "input": (_T + "prompt",),
+    "output": (_T + "completion",),
+    "cache_read": (_T + "prompt_details.cache_read", _T + "prompt_details.cache_input"),
+    "cache_write": (_T + "prompt_details.cache_write",),
+    "reasoning": (_T + "completion_details.reasoning",),
+    "input_audio": (_T + "prompt_details.audio",),
+    "output_audio": (_T + "completion_details.audio",),
+    "total": (_T + "total",),
+}
+_KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
+_MODEL: Final = re.compile(r'"model"\s*:\s*"([^"\\]{1,200})"')
+
+
+def _role(draft: Draft) -> Role | None:
+    kind = draft.get("operation").upper()
+    operation = _KINDS.get(kind)
+    if operation is not None:
+        draft.fields["operation"] = operation
+        return Role.LEAF
+    draft.fields["operation"] = kind.lower()
+    if kind == "TOOL":
+        return Role.DETAIL
+    return Role.AGGREGATE
+
+
+def metadata(draft: Draft, name: str = "metadata") -> None:
+    """Session, user and team from a JSON object that users attach to their spans."""
+    found = values.mapping(draft.attributes.get(name)) if name in draft.attributes else {}
+    for key, value in found.items():
+        field = _bag_field(key)
+        if field is not None and not draft.fields.get(field):
+            text = values.text(value)
+            if isinstance(text, str):
+                draft.fields[field] = text
+
+
+def _bag_field(key: Any) -> str | None:
+    from spanledger.semconv.dialects.table import BAG_KEYS
+
+    return BAG_KEYS.get(key.lower()) if isinstance(key, str) else None
+
+
+def _adjust(draft: Draft) -> None:
+    metadata(draft)
+    if draft.role is not Role.LEAF:
+        draft.counts.clear()  # chains repeat their children's usage
+        return
+    attributes, fields = draft.attributes, draft.fields
+    parameters = attributes.get("llm.invocation_parameters") or attributes.get("embedding.invocation_parameters")
+    if isinstance(parameters, str) and len(parameters) <= values.MAX_JSON:
+        if not draft.get("request_model") and (match := _MODEL.search(parameters)):
+            fields["request_model"] = match[1]
+        if "is_stream" not in fields and '"stream": true' in parameters:
+            fields["is_stream"] = True
+    if not draft.get("response_id"):
+        fields["response_id"] = ids.in_json(attributes.get("output.value"))
+    note_broken_stream(draft)
+
+
+DIALECT: Final = Dialect(
+    name="openinference",
+    scopes=("openinference.*", "@arizeai/*"),
+    markers=("openinference.span.kind",),
+    texts=TEXTS,
+    counts=COUNTS,
+    role=_role,
+    adjust=_adjust,
+)
+
+
+def _litellm(draft: Draft) -> None:
+    _adjust(draft)
+    for field in ("request_model", "response_model"):
+        # LiteLLM's own routing prefix: openai/gpt-4o-mini.
+        provider, slash, model = draft.get(field).partition("/")
+        if slash and model:
+            draft.fields[field] = model
+            draft.fields.setdefault("provider", provider)
+
+
+LITELLM: Final = Dialect(
+    name="openinference_litellm",
+    scopes=("openinference.instrumentation.litellm",),
+    texts=TEXTS,
+    counts=COUNTS,
+    role=_role,
+    adjust=_litellm,
+    trust=1,
+)
+
+FRAMEWORKS: Final = Dialect(
+    name="openinference_frameworks",
+    scopes=tuple(
+        "openinference.instrumentation." + library
+        for library in [
+            "langchain",
+            "llama_index",
+            "openai_agents",
+            "agno",
+            "autogen",
+            "autogen_agentchat",
+            "crewai",
+            "haystack",
+            "dspy",
+            "smolagents",
+            "pydantic_ai",
+            "instructor",
+            "guardrails",
+            "google_adk",
+            "beeai",
+            "strands",
+            "agentspec",
+            "claude_agent_sdk",
+        ]
+    ),
+    texts=TEXTS,
+    counts=COUNTS,
+    role=_role,
+    adjust=_adjust,
+    trust=1,
+)

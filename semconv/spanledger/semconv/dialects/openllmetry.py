@@ -1,0 +1,111 @@
+"""OpenLLMetry (Traceloop), Python and JavaScript; read from 0.62.4 and ``@traceloop`` 0.27."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spanledger.semconv.dialects import conventions
+from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
+from spanledger.semconv.observation import Role
+
+_BAG: Final = ("traceloop.association.properties.",)
+_TEXTS: Final[Aliases] = {
+    **conventions.TEXTS,
+    "provider": (*conventions.TEXTS["provider"], "llm.vendor"),
+    "request_model": (*conventions.TEXTS["request_model"], "llm.request.model"),
+    "response_model": (*conventions.TEXTS["response_model"], "llm.response.model"),
+}
+_COUNTS: Final[Aliases] = {
+    **conventions.COUNTS,
+    "input": (*conventions.COUNTS["input"], "llm.usage.prompt_tokens"),
+    "output": (*conventions.COUNTS["output"], "llm.usage.completion_tokens"),
+}
+_P: Final = "opentelemetry.instrumentation."
+
+
+def _role(draft: Draft) -> Role | None:
+    kind = draft.attributes.get("traceloop.span.kind")
+    if kind in ("workflow", "task", "agent", "handoff", "session"):
+        return Role.AGGREGATE
+    return conventions.role(draft)
+
+
+OPENLLMETRY: Final = Dialect(
+    name="openllmetry",
+    scopes=(
+        *(_P + library for library in (
+            "openai.v0", "openai.v1", "openai_agents", "langchain", "llamaindex", "google_generativeai", "cohere", "mistralai",
+            "groq", "together", "replicate", "ollama", "watsonx", "alephalpha", "transformers", "writer", "crewai", "haystack",
+            "agno", "mcp", "voyageai",
+        )),
+        "traceloop.*",
+        "@traceloop/*",
+    ),
+    markers=("traceloop.span.kind", "traceloop.entity.path"),
+    texts=_TEXTS,
+    counts=_COUNTS,
+    role=_role,
+    bags=_BAG,
+    label_bags=_BAG,
+)  # fmt: skip
+
+
+def _anthropic(draft: Draft) -> None:
+    output = draft.counts.get("output")
+    version = draft.record.source.scope_version
+    if draft.fields.get("is_stream") and output and _before(version, (0, 63)):
+        # It adds message_start's first token to message_delta's cumulative count.
+        draft.counts["output"] = output - 1
+        draft.counts.pop("total", None)
+        draft.notes.append("output_less_message_start")
+
+
+def _before(version: str, limit: tuple[int, int]) -> bool:
+    parts = version.split(".")
+    try:
+        return (int(parts[0]), int(parts[1])) < limit
+    except (ValueError, IndexError):
+        return False
+
+
+ANTHROPIC: Final = Dialect(
+    name="openllmetry_anthropic",
+    scopes=(_P + "anthropic",),
+    texts=_TEXTS,
+    counts=_COUNTS,
+    role=_role,
+    adjust=_anthropic,
+    bags=_BAG,
+    label_bags=_BAG,
+)
+
+
+def _bedrock(draft: Draft) -> None:
+    if "embed" in draft.get("request_model") and draft.get("operation") == "text_completion":
+        draft.fields["operation"] = "embeddings"
+        draft.counts.pop("output", None)
+
+
+BEDROCK: Final = Dialect(
+    name="openllmetry_bedrock",
+    scopes=(_P + "bedrock", _P + "sagemaker", "@traceloop/instrumentation-bedrock"),
+    texts=_TEXTS,
+    counts=_COUNTS,
+    role=_role,
+    adjust=_bedrock,
+    bags=_BAG,
+    label_bags=_BAG,
+    input_holds_cache=False,
+)
+
+
+JS_ANTHROPIC: Final = Dialect(
+    name="openllmetry_js_anthropic",
+    scopes=("@traceloop/instrumentation-anthropic",),
+    texts=_TEXTS,
+    counts=_COUNTS,
+    role=_role,
+    bags=_BAG,
+    label_bags=_BAG,
+    input_holds_cache=False,
+)

@@ -1,0 +1,382 @@
+"""Reads one record by a dialect's table.
+
+Spans of one emitter come in few shapes (sets of attribute names). What to read from a shape is worked out once and kept
+as a `Plan`, so that reading a span costs a look-up and a few list operations; a shape without anything about a model
+call has no plan, and such a span is refused by the look-up alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any, Final
+
+from spanledger.semconv import names
+from spanledger.semconv.dialects import table, tokens, tools, values
+from spanledger.semconv.dialects.table import Dialect, Draft
+from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
+from spanledger.semconv.observation import Observation
+from spanledger.semconv.providers import biller
+from spanledger.semconv.records import STATUS_ERROR, LogEntry, SpanRecord
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+
+_MAX_SHAPES: Final = 8192
+_MAX_SHAPE_NAMES: Final = 200_000
+_MAX_NAME: Final = 256
+
+_CORE: Final = frozenset(("provider", "operation", "request_model", "response_model", "response_id"))
+"""A record without any of these, any count and any claimed cost says nothing about a model call."""
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
+_LABEL: Final = names.LABEL_PREFIX
+_EXACT: Final = {names.USAGE_PREFIX + name: name for name in TOKEN_CLASSES}
+
+
+def _status_code(value: Any) -> int | Bad | None:
+    code = values.count(value)
+    return None if isinstance(code, int) and not 100 <= code <= 599 else code
+
+
+def _limit(value: Any) -> int | Bad | None:
+    """A request's output limit; -1, 0 and "Infinity" are how some write that there is none."""
+    limit = values.count(value)
+    return limit or None if not isinstance(limit, Bad) else None
+
+
+def _waiting(unit_ns: int) -> Callable[[Any], int | Bad | None]:
+    return lambda value: values.duration_ns(value, unit_ns)
+
+
+_REST: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
+    *(("claimed_cost_usd", name, values.amount) for name in table.CLAIMS),
+    *(("stop_reason", name, values.stop_reason) for name in table.STOP_REASONS),
+    *(("is_stream", name, values.flag) for name in table.STREAM_FLAGS),
+    *(("http_status", name, _status_code) for name in table.HTTP_STATUS),
+    *(("max_output_tokens", name, _limit) for name in table.MAX_OUTPUT),
+    *(("ttft_ns", name, _waiting(unit)) for name, unit in table.FIRST_CHUNK),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to read from one shape of attributes under one dialect."""
+
+    dialect: Dialect
+    text_fields: tuple[str, ...]
+    text_names: tuple[str, ...]
+    text_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    text_aliases: tuple[tuple[str, tuple[str, ...]], ...]
+    counts: tuple[tuple[str, tuple[str, ...]], ...]
+    exact: tuple[tuple[str, str], ...]
+    exact_counts: tuple[tuple[str, str], ...]
+    rest: tuple[tuple[str, str, Callable[[Any], Any]], ...]
+    """Field, attribute and reader of everything that is neither text nor a token count; the first that reads wins."""
+    labels: tuple[tuple[str, str], ...]
+    tools: tools.ToolPlan | None
+
+
+class Compiler:
+    """Works out plans for one dialect and keeps them, within bounds: emitters that number their attributes have many."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._slots: dict[str, list[tuple[str, int]]] = {}
+        for group in (dialect.texts, dialect.counts):
+            for slot, aliases in group.items():
+                for rank, alias in enumerate(aliases):
+                    self._slots.setdefault(alias, []).append((slot, rank))
+        self._plans: dict[tuple[str, ...], Plan | None] = {}
+        self._names_kept = 0
+
+    def plan(self, attributes: Mapping[str, Any]) -> Plan | None:
+        """The plan for these attributes' shape; ``None`` when they say nothing about a model call."""
+        shape = tuple(attributes)
+        try:
+            return self._plans[shape]
+        except KeyError:
+            return self._compile(shape)
+
+    def _compile(self, shape: tuple[str, ...]) -> Plan | None:
+        plan = self._work_out(shape)
+        if all(len(name) <= _MAX_NAME for name in shape):
+            if len(self._plans) >= _MAX_SHAPES or self._names_kept > _MAX_SHAPE_NAMES:
+                self._plans = {}
+                self._names_kept = 0
+            self._plans[shape] = plan
+            self._names_kept += len(shape) + 1
+        return plan
+
+    def _work_out(self, shape: tuple[str, ...]) -> Plan | None:
+        dialect = self.dialect
+        found: dict[str, list[tuple[int, str]]] = {}
+        labels: list[tuple[str, str]] = []
+        exact: list[tuple[str, str]] = []
+        exact_counts: list[tuple[str, str]] = []
+        present = frozenset(shape)
+        for name in shape:
+            for slot, rank in self._slots.get(name, ()):
+                found.setdefault(slot, []).append((rank, name))
+            if name.startswith("spanledger."):
+                if name.startswith(_LABEL) and len(name) > len(_LABEL):
+                    labels.append((name[len(_LABEL) :], name))
+                elif name in _EXACT:
+                    exact.append((_EXACT[name], name))
+                elif name.startswith(names.USAGE_COUNT_PREFIX):
+                    exact_counts.append((name[len(names.USAGE_COUNT_PREFIX) :], name))
+            elif dialect.bags:
+                self._from_bag(name, found, labels)
+        aliases = {slot: tuple(name for _, name in sorted(ranked)) for slot, ranked in found.items()}
+        texts = [(slot, aliases[slot]) for slot in dialect.texts if slot in aliases]
+        bag_only = [
+            (slot, names_)
+            for slot, names_ in aliases.items()
+            if slot not in dialect.texts and slot not in dialect.counts
+        ]
+        texts += bag_only
+        counts = tuple((slot, aliases[slot]) for slot in dialect.counts if slot in aliases)
+        claims = any(name in present for name in table.CLAIMS)
+        marked = any(name in present for name in dialect.markers)
+        if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
+            return None
+        single = [(slot, names_[0]) for slot, names_ in texts if len(names_) == 1]
+        if len(single) < 2:
+            single = []
+        taken = {slot for slot, _ in single}
+        return Plan(
+            dialect=dialect,
+            text_fields=tuple(slot for slot, _ in single),
+            text_names=tuple(name for _, name in single),
+            text_values=itemgetter(*(name for _, name in single)) if single else None,
+            text_aliases=tuple(pair for pair in texts if pair[0] not in taken),
+            counts=counts,
+            exact=tuple(exact),
+            exact_counts=tuple(exact_counts),
+            rest=tuple((field, name, read_) for field, name, read_ in _REST if name in present),
+            labels=tuple(labels),
+            tools=tools.plan(shape, present),
+        )
+
+    def _from_bag(self, name: str, found: dict[str, list[tuple[int, str]]], labels: list[tuple[str, str]]) -> None:
+        for rank, bag in enumerate(self.dialect.bags):
+            if name.startswith(bag) and len(name) > len(bag):
+                key = name[len(bag) :]
+                slot = table.BAG_KEYS.get(key.lower())
+                if slot is not None:
+                    found.setdefault(slot, []).append((100 + rank, name))
+                elif bag in self.dialect.label_bags and not key.startswith(("ls_", "lc_", "langgraph_", "__")):
+                    labels.append((key, name))
+                return
+
+
+def read(
+    record: SpanRecord | LogEntry, plan: Plan, base: Mapping[str, Any], base_labels: Mapping[str, str]
+) -> Observation | None:
+    """The observation that a record makes under a plan; ``None`` when it says nothing about a model call.
+
+    Args:
+        record: the span or log record.
+        plan: what to read (`Compiler.plan`).
+        base: fields that hold for every record of the source (scope, service, environment, labels of the process).
+        base_labels: further labels of the process.
+    """
+    attributes = record.attributes
+    dialect = plan.dialect
+    fields: dict[str, Any] = {**base, "dialect": dialect.name}
+    notes: list[str] = []
+    _read_texts(attributes, plan, fields, notes)
+    counts: dict[str, int] = {}
+    for slot, aliases in plan.counts:
+        for name in aliases:
+            value = attributes[name]
+            if type(value) is not int or not 0 <= value <= MAX_COUNT:
+                value = values.count(value)
+                if isinstance(value, Bad):
+                    notes.append(f"bad_value:{name}")
+                    continue
+            if value is not None:
+                counts[slot] = value
+                break
+    if plan.rest:
+        _read_rest(attributes, plan, fields, notes)
+    draft = Draft(
+        record,
+        attributes,
+        fields,
+        counts,
+        notes,
+        None,
+        dialect.input_holds_cache,
+        dialect.output_holds_reasoning,
+        base_labels,
+    )
+    if plan.exact or plan.exact_counts:
+        draft.usage = _exact_usage(attributes, plan, notes)
+    if plan.labels:
+        draft.labels = {**base_labels, **_read_labels(attributes, plan.labels, notes)}
+    if plan.tools is not None:
+        draft.tool_calls = tools.read(attributes, plan.tools)
+    if isinstance(record, SpanRecord):
+        if record.status_code == STATUS_ERROR or "error_type" in fields:
+            _read_error(record, fields)
+    elif "error_type" in fields:
+        fields["status"] = "error"
+    draft.role = dialect.role(draft)
+    if dialect.adjust is not None:
+        dialect.adjust(draft)
+    return _finish(record, draft)
+
+
+def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation | None:
+    role = draft.role
+    if role is None:
+        return None
+    fields = draft.fields
+    get = fields.get
+    fields["provider"] = biller(
+        get("provider", ""), get("server_address", ""), get("request_model", "") or get("response_model", "")
+    )
+    repair(draft)
+    usage = draft.usage
+    counts = draft.counts
+    if usage is None:
+        usage = (
+            tokens.disjoint(
+                counts,
+                draft.notes,
+                input_holds_cache=draft.input_holds_cache,
+                output_holds_reasoning=draft.output_holds_reasoning,
+                partial=draft.partial,
+                estimated=draft.estimated,
+            )
+            if counts or draft.partial
+            else tokens.EMPTY
+        )
+    elif draft.partial or draft.estimated:
+        usage = replace(usage, partial=draft.partial, estimated=draft.estimated)
+    if "claimed_cost_usd" in fields and not fields["claimed_cost_usd"] and usage.is_known:
+        del fields["claimed_cost_usd"]  # emitters write 0 for models whose price they do not know
+        draft.notes.append("claimed_zero")
+    if isinstance(record, SpanRecord):
+        return Observation(
+            trace_id=record.trace_id,
+            span_id=record.span_id,
+            parent_span_id=record.parent_span_id,
+            started_ns=fields.pop("started_ns", record.start_ns),
+            ended_ns=fields.pop("ended_ns", record.end_ns),
+            role=role,
+            usage=usage,
+            labels=draft.labels,
+            tool_calls=draft.tool_calls,
+            notes=tuple(draft.notes) if draft.notes else (),
+            **fields,
+        )
+    return Observation(
+        trace_id=record.trace_id,
+        span_id=record.span_id,
+        signal="log",
+        started_ns=fields.pop("started_ns", record.time_ns),
+        ended_ns=fields.pop("ended_ns", record.time_ns),
+        role=role,
+        usage=usage,
+        labels=draft.labels,
+        tool_calls=draft.tool_calls,
+        notes=tuple(draft.notes),
+        **fields,
+    )
+
+
+def repair(draft: Draft) -> None:
+    """What holds for every dialect, whatever it is called: request ids under the name of response ids, xAI's output."""
+    fields = draft.fields
+    response_id = fields.get("response_id")
+    if response_id and (
+        response_id.startswith("req_") or (fields["provider"] == "aws_bedrock" and _UUID.match(response_id))
+    ):
+        fields["response_id"] = ""
+        fields.setdefault("request_id", response_id)
+    if fields["provider"] == "xai" and draft.counts.get("reasoning"):
+        # xAI's completion_tokens never include reasoning (docs.x.ai, usage object).
+        draft.output_holds_reasoning = False
+
+
+def _read_texts(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
+    if plan.text_values is not None:
+        found = plan.text_values(attributes)
+        try:
+            # One join proves that all are texts and none is long; empty ones must not shadow what the process said.
+            if len("".join(found)) <= MAX_TEXT and "" not in found:
+                fields.update(zip(plan.text_fields, found, strict=False))
+                found = ()
+        except TypeError:
+            pass
+        if found:
+            for field, name, value in zip(plan.text_fields, plan.text_names, found, strict=False):
+                _read_text(field, name, value, fields, notes)
+    for field, aliases in plan.text_aliases:
+        for name in aliases:
+            if _read_text(field, name, attributes[name], fields, notes):
+                break
+
+
+def _read_text(field: str, name: str, value: Any, fields: dict[str, Any], notes: list[str]) -> bool:
+    """Put a text into its field; ``False`` when there is none."""
+    read_ = values.text(value)
+    if isinstance(read_, Bad):
+        notes.append(f"bad_value:{name}")
+        return False
+    if read_ is None:
+        return False
+    fields[field] = read_
+    return True
+
+
+def _read_rest(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
+    for field, name, read_value in plan.rest:
+        if field in fields:
+            continue
+        value = read_value(attributes[name])
+        if isinstance(value, Bad):
+            notes.append(f"bad_value:{name}")
+        elif value is not None:
+            fields[field] = value
+
+
+def _read_labels(attributes: Mapping[str, Any], labels: Sequence[tuple[str, str]], notes: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, name in labels:
+        value = values.unquoted(attributes[name])
+        text = str(value).lower() if isinstance(value, bool) else values.text(value)
+        if isinstance(text, Bad):
+            notes.append(f"bad_value:{name}")
+        elif text:
+            found[key] = text
+    return found
+
+
+def _exact_usage(attributes: Mapping[str, Any], plan: Plan, notes: list[str]) -> Usage | None:
+    """Our own disjoint classes, as our instrumentation wrote them."""
+    classes: dict[str, int] = {}
+    per_use: dict[str, int] = {}
+    for found, pairs in ((classes, plan.exact), (per_use, plan.exact_counts)):
+        for field, name in pairs:
+            value = values.count(attributes[name])
+            if isinstance(value, Bad):
+                notes.append(f"bad_value:{name}")
+            elif value is not None:
+                found[field] = value
+    if per_use:
+        return Usage(counts=per_use, **classes)
+    return Usage(**classes) if classes else None
+
+
+def _read_error(record: SpanRecord, fields: dict[str, Any]) -> None:
+    fields["status"] = "error"
+    if "error_type" in fields:
+        return
+    for event in record.events:
+        if event.name == "exception":
+            kind = values.text(event.attributes.get("exception.type"))
+            if isinstance(kind, str):
+                fields["error_type"] = kind

@@ -1,0 +1,230 @@
+"""Which dialect reads which record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from spanledger.semconv import names
+from spanledger.semconv.dialects import (
+    coding_agents,
+    conventions,
+    frameworks,
+    langfuse,
+    langsmith,
+    litellm,
+    logfire,
+    mlflow,
+    native,
+    official,
+    openinference,
+    openlit,
+    openllmetry,
+    own,
+    reader,
+    values,
+    vercel,
+)
+from spanledger.semconv.dialects.reader import Compiler, Plan
+from spanledger.semconv.dialects.table import Dialect
+from spanledger.semconv.observation import Observation
+from spanledger.semconv.records import Attributes, LogEntry, Source, SpanRecord
+
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    own.DIALECT,
+    official.GENAI,
+    official.BEDROCK,
+    native.ANTHROPIC,
+    native.MISTRAL,
+    openllmetry.OPENLLMETRY,
+    openllmetry.ANTHROPIC,
+    openllmetry.BEDROCK,
+    openllmetry.JS_ANTHROPIC,
+    openinference.DIALECT,
+    openinference.FRAMEWORKS,
+    openinference.LITELLM,
+    openlit.DIALECT,
+    logfire.DIALECT,
+    frameworks.PYDANTIC_AI,
+    frameworks.FRAMEWORKS,
+    langfuse.DIALECT,
+    langsmith.DIALECT,
+    mlflow.DIALECT,
+    litellm.DIALECT,
+    vercel.DIALECT,
+    coding_agents.CLAUDE_CODE,
+    coding_agents.CODEX,
+    coding_agents.GEMINI_CLI,
+    coding_agents.COPILOT,
+    conventions.DIALECT,
+)
+"""Every dialect, one line each. The last one reads what no other claims."""
+
+INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
+"""The conventions' log event: repeats a model call's span, under the emitter's own dialect."""
+
+_MAX_SOURCES: Final = 1024
+_MAX_SHAPES: Final = 8192
+_MAX_SHAPE: Final = 256
+
+_RESOURCE_FIELDS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("service_name", ("service.name",)),
+    ("environment", ("deployment.environment.name", "deployment.environment", "env")),
+    ("team_id", (names.TEAM_ID, "team.id", "team_id", "team")),
+    ("feature", (names.FEATURE, "feature", "feature.name")),
+    ("session_id", (names.SESSION_ID,)),
+    ("user_id", (names.USER_ID, "enduser.id")),
+    ("organization", (names.ORGANIZATION,)),
+    ("project", (names.PROJECT,)),
+    ("workspace", (names.WORKSPACE,)),
+)
+_RESOURCE_LABELS: Final = (
+    ("department", "department"),
+    ("cost_center", "cost_center"),
+    ("cost_center", "cost.center"),
+    ("repository", "vcs.repository.url.full"),
+    ("repository", "vcs.repository.name"),
+    ("repository", "repository"),
+)
+
+
+class _Marked:
+    """Stands for a dialect where the scope tells nothing: the attributes of each shape give it away, or nobody does."""
+
+    def __init__(self, marked: tuple[tuple[frozenset[str], Compiler], ...], anybody: Compiler) -> None:
+        self._marked = marked
+        self._anybody = anybody
+        self._chosen: dict[tuple[str, ...], Compiler] = {}
+
+    def plan(self, attributes: Attributes) -> Plan | None:
+        shape = tuple(attributes)
+        compiler = self._chosen.get(shape)
+        if compiler is None:
+            present = frozenset(shape)
+            compiler = next(
+                (found for markers, found in self._marked if not markers.isdisjoint(present)), self._anybody
+            )
+            if len(self._chosen) >= _MAX_SHAPES or len(shape) > _MAX_SHAPE or any(len(name) > 256 for name in shape):
+                self._chosen.clear()
+            else:
+                self._chosen[shape] = compiler
+        return compiler.plan(attributes)
+
+
+@dataclass(slots=True)
+class _Bound:
+    """A source with its dialect and what holds for all of its records."""
+
+    source: Source
+    compiler: Compiler | _Marked
+    fields: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+class Dialects:
+    """Reads spans and log records of any known emitter. Keeps caches only: any number of threads may share one."""
+
+    def __init__(self, dialects: tuple[Dialect, ...] = DIALECTS) -> None:
+        compilers = [Compiler(dialect) for dialect in dialects]
+        self._exact: dict[str, Compiler] = {}
+        prefixes: list[tuple[str, Compiler]] = []
+        self._events: dict[str, Compiler] = {}
+        for compiler in compilers:
+            for scope in compiler.dialect.scopes:
+                if scope.endswith("*"):
+                    prefixes.append((scope[:-1], compiler))
+                else:
+                    self._exact[scope] = compiler
+            for event in compiler.dialect.events:
+                self._events[event] = compiler
+        self._prefixes = sorted(prefixes, key=lambda pair: -len(pair[0]))
+        marked = tuple((frozenset(c.dialect.markers), c) for c in compilers if c.dialect.markers)
+        self._unclaimed = _Marked(marked, compilers[-1])
+        self._bound: dict[int, _Bound] = {}
+
+    def read_span(self, record: SpanRecord) -> Observation | None:
+        """What a span says about a model call; ``None`` when it says nothing. No attribute value makes it raise.
+
+        ``org_id`` and ``received_ns`` are left for the caller to fill in.
+        """
+        source = record.source
+        bound = self._bound.get(id(source))
+        if bound is None or bound.source is not source:
+            bound = self._bind(source)
+        plan = bound.compiler.plan(record.attributes)
+        return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
+
+    def read_log(self, record: LogEntry) -> Observation | None:
+        """What a log record says about a model call; ``None`` when it says nothing. No value makes it raise."""
+        compiler = self._event_compiler(record)
+        if compiler is None:
+            return None
+        source = record.source
+        bound = self._bound.get(id(source))
+        if bound is None or bound.source is not source:
+            bound = self._bind(source)
+        if compiler is self._unclaimed:
+            compiler = bound.compiler
+        plan = compiler.plan(record.attributes)
+        return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
+
+    def _event_compiler(self, record: LogEntry) -> Compiler | _Marked | None:
+        """Emitters put the event's name into the attribute, the field or the body, with or without their own prefix."""
+        named = record.attributes.get("event.name")
+        for name in (named, record.event_name, record.body):
+            if not isinstance(name, str) or not name:
+                continue
+            if name == INFERENCE_DETAILS:
+                return self._unclaimed
+            compiler = self._events.get(name) or self._events.get(f"{record.source.scope_name}/{name}")
+            if compiler is not None:
+                return compiler
+        return None
+
+    def _bind(self, source: Source) -> _Bound:
+        bound = _Bound(source, self._compiler(source.scope_name), *_of_process(source))
+        if len(self._bound) >= _MAX_SOURCES:
+            self._bound.clear()
+        self._bound[id(source)] = bound
+        return bound
+
+    def _compiler(self, scope: str) -> Compiler | _Marked:
+        exact = self._exact.get(scope)
+        if exact is not None:
+            return exact
+        return next((compiler for prefix, compiler in self._prefixes if scope.startswith(prefix)), self._unclaimed)
+
+
+def _of_process(source: Source) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Fields and labels that the resource (and scope) attributes give to every record."""
+    fields: dict[str, Any] = {"scope_name": source.scope_name[:256], "scope_version": source.scope_version[:64]}
+    labels: dict[str, str] = {}
+    for attributes in (source.scope_attributes, source.resource):
+        for field, aliases in _RESOURCE_FIELDS:
+            for name in aliases:
+                if field not in fields and name in attributes:
+                    text = values.text(attributes[name])
+                    if isinstance(text, str):
+                        fields[field] = text
+        for label, name in _RESOURCE_LABELS:
+            if label not in labels and name in attributes:
+                text = values.text(attributes[name])
+                if isinstance(text, str):
+                    labels[label] = text
+        for name, value in attributes.items():
+            if name.startswith(names.LABEL_PREFIX) and len(name) > len(names.LABEL_PREFIX):
+                text = values.text(value)
+                if isinstance(text, str):
+                    labels.setdefault(name[len(names.LABEL_PREFIX) :], text)
+    return MappingProxyType(fields), MappingProxyType(labels)
+
+
+def trust(dialect: str) -> int:
+    """How near to the provider a dialect's evidence is: 3 the provider's SDK or ourselves, 2 an instrumentation of it,
+    1 a framework, 0 anybody or an unknown name."""
+    return _TRUST.get(dialect, 0)
+
+
+_TRUST: Final[Mapping[str, int]] = MappingProxyType({dialect.name: dialect.trust for dialect in DIALECTS})
