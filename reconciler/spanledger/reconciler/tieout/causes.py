@@ -116,7 +116,7 @@ def _words(name: ResidualName, group: Sequence[Finding], seen: set[tuple[str, st
         case ResidualName.EXCESS_TELEMETRY:
             return (
                 f"{place}: the spans show more than was billed",
-                "another account, a free tier, double instrumentation without a shared id, or calls that are not billed",
+                "another account, a free tier, double instrumentation without a shared id, or unbilled calls",
             )
         case ResidualName.RATE_DIFFERENCE:
             return _rate_words(group, place)

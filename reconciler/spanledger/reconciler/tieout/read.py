@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -75,8 +75,11 @@ class TieOutReader:
     def _query(self, name: str, *, source: str = "", **parameters: object) -> list[Mapping[str, Any]]:
         sql = load(name).replace("{{source}}", source)
         with store_errors("reading what to tie out"):
-            result = self._client.query(sql, parameters={"org": self._org, **parameters})
-            return list(result.named_results())
+            result = self._client.query(  # pyright: ignore[reportUnknownMemberType]
+                sql, parameters={"org": self._org, **parameters}
+            )
+            rows: Iterable[Mapping[str, Any]] = result.named_results()  # pyright: ignore[reportUnknownMemberType]
+            return list(rows)
 
     def _accounts(self, since: date, until: date) -> list[Account]:
         rows = self._query(
@@ -186,7 +189,7 @@ def _share_of(
     if not homeless:
         return _Share(mine)
     problem = (
-        f"{homeless} places of the ledger could belong to any of {len(rivals)} accounts and are compared with this one: "
+        f"{homeless} places of the ledger could belong to any of {len(rivals)} accounts and stay with this one: "
         "label calls with their project or workspace"
     )
     return _Share(mine, (problem,))

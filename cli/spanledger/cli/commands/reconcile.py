@@ -1,0 +1,159 @@
+"""``spanledger reconcile``: the tie-out of a period, and what its residuals mean."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+from spanledger.cli import options, output
+from spanledger.cli.errors import UserError
+from spanledger.semconv import money
+
+if TYPE_CHECKING:
+    from spanledger.reconciler.tieout.items import Finding
+    from spanledger.reconciler.tieout.report import Tied
+    from spanledger.reconciler.tieout.run import TieOut
+
+TIED_OUT: Final = 0
+VARIANCE: Final = 3
+DATA_MISSING: Final = 4
+
+
+class By(StrEnum):
+    """How residuals are broken down."""
+
+    residual = "residual"
+    day = "day"
+    model = "model"
+    token_class = "token_class"  # noqa: S105 - a token here is a piece of text
+    project = "project"
+    workspace = "workspace"
+    api_key = "api_key"
+
+
+def reconcile(
+    period: Annotated[
+        str,
+        options.option("--period", "A month (2026-11), a day (2026-11-03) or days (2026-11-01..2026-11-15)."),
+    ],
+    connection: Annotated[str, options.option("--connection", "Only this connection (default: all).")] = "",
+    by: Annotated[By, options.option("--by", "Break the residuals down by this.")] = By.residual,
+    threshold: Annotated[
+        float,
+        options.option("--threshold", "Variance in percent of the bill above which the exit code is 3."),
+    ] = 1.0,
+    org: options.Org = options.DEFAULT_ORG,
+    data: options.Data = options.DEFAULT_DATA,
+    clickhouse: options.ClickHouse = "",
+    json: options.Json = False,
+) -> int:
+    """Tie the ledger out with what providers billed, and name every difference.
+
+    Billed minus booked is the sum of the named residuals, exactly. Exit code 0: tied out; 3: the variance is above the
+    threshold; 4: data is missing (days that were never synced, or no bill at all).
+    """
+    from spanledger.cli import access
+    from spanledger.reconciler.clock import SystemClock
+    from spanledger.reconciler.tieout.model_names import ModelNames
+    from spanledger.reconciler.tieout.report import tie_out_period
+    from spanledger.reconciler.tieout.run import Period, PeriodError
+
+    try:
+        days = Period.parse(period)
+    except PeriodError as error:
+        raise UserError(str(error)) from error
+    with access.client(data, clickhouse) as client, access.readable_errors():
+        tied = tie_out_period(
+            client,
+            org_id=org,
+            period=days,
+            only=connection,
+            names=ModelNames(),
+            clock=SystemClock(),
+            today=datetime.now(UTC).date(),
+        )
+    if connection and not tied.results:
+        raise UserError(
+            f"no bill lines of a connection {connection!r} in {period}: spanledger sync, or spanledger connections list"
+        )
+    if json:
+        output.print_json(_document(period, tied.results))
+    else:
+        _print(tied, by)
+    limit = Decimal(str(threshold)) / 100
+    if not tied.results or any(result.missing_days for result in tied.results):
+        return DATA_MISSING
+    return VARIANCE if any(result.variance > limit for result in tied.results) else TIED_OUT
+
+
+def _document(period: str, results: Sequence[TieOut]) -> dict[str, object]:
+    return {
+        "period": period,
+        "connections": [
+            {
+                "provider": result.provider,
+                "name": result.connection,
+                "billed_usd": money.text(result.billed_usd),
+                "booked_usd": money.text(result.booked_usd),
+                "coverage": None if result.coverage is None else money.text(result.coverage),
+                "residuals": {name.value: money.text(amount) for name, amount in result.residuals().items()},
+                "missing_days": [day.isoformat() for day in result.missing_days],
+                "problems": list(result.problems),
+            }
+            for result in results
+        ],
+    }
+
+
+def _print(tied: Tied, by: By) -> None:
+    if not tied.results:
+        output.say("No bill lines in this period: spanledger connections add, then spanledger sync.")
+    for result in tied.results:
+        difference = result.billed_usd - result.booked_usd
+        coverage = "–" if result.coverage is None else f"{(result.coverage * 100).quantize(Decimal('0.01'))} %"
+        output.print_table(
+            ["billed USD", "booked USD", "difference", "coverage"],
+            [[_cents(result.billed_usd), _range(result), _cents(difference), coverage]],
+            title=f"{result.connection} ({result.provider}), {result.period.name}",
+        )
+        rows = _broken_down(result.findings, by)
+        if rows:
+            output.print_table([by.value, *(["residual"] if by is not By.residual else []), "USD"], rows)
+        for cause in tied.causes[result.connection]:
+            output.say(f"  {_cents(cause.amount):>12}  {cause.name.value}: {cause.what}")
+            if cause.mend:
+                output.say(f"                → {cause.mend}")
+        for problem in result.problems:
+            output.say(f"  note: {problem}")
+        if result.missing_days:
+            days = ", ".join(day.isoformat() for day in result.missing_days[:5])
+            more = f" and {len(result.missing_days) - 5} more" if len(result.missing_days) > 5 else ""
+            output.say(f"  missing: {days}{more} were never synced: spanledger sync --since {result.missing_days[0]}")
+    for provider, cost in tied.unbilled.items():
+        output.say(f"no connection bills {provider}: ${_cents(cost)} booked there cannot be tied out")
+
+
+def _broken_down(findings: Sequence[Finding], by: By) -> list[list[object]]:
+    sums: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+    for finding in findings:
+        if by is By.residual:
+            sums[(finding.name.value,)] += finding.amount
+        else:
+            sums[str(getattr(finding.dims, by.value)), finding.name.value] += finding.amount
+    return [[*key, _cents(amount)] for key, amount in sorted(sums.items()) if amount]
+
+
+def _range(result: TieOut) -> str:
+    if result.booked_high_usd == result.booked_usd:
+        return _cents(result.booked_usd)
+    return f"{_cents(result.booked_usd)} to {_cents(result.booked_high_usd)}"
+
+
+def _cents(amount: Decimal) -> str:
+    """Dollars for people: cents, or as many digits as a smaller amount needs to be seen."""
+    rounded = amount.quantize(Decimal("0.01"))
+    return f"{rounded:,}" if rounded or not amount else money.text(amount.quantize(Decimal("0.000001")))

@@ -1,0 +1,55 @@
+"""All tie-outs of an org for a period: read, computed, kept, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from clickhouse_connect.driver.client import Client
+
+from spanledger.reconciler.clock import Clock
+from spanledger.reconciler.tieout.causes import Cause, causes
+from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.tieout.read import TieOutReader
+from spanledger.reconciler.tieout.run import Period, TieOut, run_tie_out
+from spanledger.reconciler.tieout.store import TieOutStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tied:
+    """The results with their causes by connection, and booked cost that no connection bills, by provider."""
+
+    results: tuple[TieOut, ...]
+    causes: Mapping[str, list[Cause]]
+    unbilled: Mapping[str, Decimal]
+
+
+def tie_out_period(
+    client: Client, *, org_id: str, period: Period, names: ModelNames, clock: Clock, today: date, only: str = ""
+) -> Tied:
+    """Tie out every connection of an org that has bill lines around the period, and keep the results.
+
+    Args:
+        client: of a store that may be written.
+        org_id: whose.
+        period: which days.
+        names: how models are called.
+        clock: stamps what is kept.
+        today: the current day, UTC: later days cannot be missing, and young ones may not be final.
+        only: one connection's name, or ``""`` for all.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    reader = TieOutReader(client, org_id)
+    results: list[TieOut] = []
+    explained: dict[str, list[Cause]] = {}
+    for evidence in reader.evidence(period, only=only):
+        result = run_tie_out(evidence, period, names, today=today)
+        results.append(result)
+        explained[result.connection] = causes(result.findings, [item.dims for item in evidence.booked])
+    TieOutStore(client, clock).save(org_id, results)
+    unbilled = {} if only else reader.unbilled_providers(period)
+    return Tied(results=tuple(results), causes=explained, unbilled=unbilled)
