@@ -1,0 +1,82 @@
+"""What an SDK module reads out of a request and a response, in one shape for all SDKs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+from spanledger.semconv.observation import ToolCall
+from spanledger.semconv.usage import Usage
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """A response as the span shows it. Unknown text is ``""``, unknown numbers are ``None``.
+
+    Attributes:
+        usage: disjoint token classes; a class that the provider did not report is ``None``.
+        exact_cost_usd: what the provider itself says that the call cost.
+        error_type: set when the provider reports a failure inside an answer with HTTP status 200.
+        is_billable: False for an answer that witnesses no call (a poll for a response that is still running).
+        messages: the generated messages in the conventions' JSON shape; read only when content is captured.
+        notes: short machine words about what could not be read.
+        attributes: further span attributes of this SDK.
+    """
+
+    model: str = ""
+    id: str = ""
+    usage: Usage = field(default_factory=Usage)
+    exact_cost_usd: Decimal | None = None
+    service_tier: str = ""
+    finish_reasons: tuple[str, ...] = ()
+    tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    error_type: str = ""
+    batch_id: str = ""
+    is_billable: bool = True
+    messages: Callable[[], list[Any]] | None = None
+    notes: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class StreamReader(Protocol):
+    """Watches the chunks of one stream; made by an `Endpoint` for each stream."""
+
+    def feed(self, chunk: Any, /) -> bool:
+        """Look at a chunk in well under a microsecond. True: keep it from the caller, who did not ask for it."""
+        ...
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        """What the stream said. ``is_complete`` is False when it broke off or was abandoned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One kind of request of an SDK, and how to read it.
+
+    Attributes:
+        operation: ``gen_ai.operation.name``.
+        request_keys: fields of the request body that `read_request` wants; copied when the call starts.
+        read_request: writes the request's span attributes.
+        read_response: reads a complete answer: the SDK's model, or the decoded JSON document.
+        tool_results: tool results that this request hands to the model, from the body, read when the call starts.
+        usage_of: the part of a response that is copied when the call ends, because applications change it.
+        new_reader: a reader for a streamed answer; told whether the usage chunk was our wish.
+        stream_options: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
+        starts_late: the span is made when the answer is known to witness a call (polling for a background response).
+        input_messages: prompts in the conventions' JSON shape, by attribute; read only when content is captured.
+        attributes: constant span attributes.
+    """
+
+    operation: str
+    request_keys: tuple[str, ...]
+    read_request: Callable[[Mapping[str, Any], dict[str, Any]], None]
+    read_response: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Answer]
+    tool_results: Callable[[Mapping[str, Any]], list[ToolCall]] | None = None
+    new_reader: Callable[[bool], StreamReader] | None = None
+    ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
+    starts_late: bool = False
+    input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -1,0 +1,217 @@
+"""Anthropic messages: what a request asks and what an answer says.
+
+Anthropic counts disjointly: ``input_tokens`` is the uncached prompt alone, cache reads and writes stand beside it;
+``output_tokens`` includes thinking (https://docs.anthropic.com/en/api/messages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text
+from spanledger.instrumentation._requests import copy_fields
+from spanledger.semconv import gen_ai
+from spanledger.semconv.observation import ToolCall
+from spanledger.semconv.usage import Usage
+
+_REQUEST: Final = (
+    ("max_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
+    ("temperature", gen_ai.GEN_AI_REQUEST_TEMPERATURE, (int, float)),
+    ("top_p", gen_ai.GEN_AI_REQUEST_TOP_P, (int, float)),
+    ("top_k", gen_ai.GEN_AI_REQUEST_TOP_K, (int,)),
+    ("service_tier", "anthropic.request.service_tier", (str,)),
+)
+_KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop_sequences", "thinking")
+
+
+def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
+    copy_fields(_REQUEST, request, found)
+    stops = [stop for stop in items(request.get("stop_sequences")) if isinstance(stop, str)]
+    if stops:
+        found[gen_ai.GEN_AI_REQUEST_STOP_SEQUENCES] = tuple(stops)
+    budget = fields(request.get("thinking")).get("budget_tokens")
+    if isinstance(budget, int):
+        found["anthropic.thinking.budget_tokens"] = budget
+
+
+def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
+    """Tool results in the last message; earlier ones were handed over by earlier calls."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return []
+    content = fields(messages[-1]).get("content")
+    if not isinstance(content, list):
+        return []
+    found: list[ToolCall] = []
+    for block in content:  # pyright: ignore[reportUnknownVariableType]
+        known = fields(block)
+        if known.get("type") != "tool_result":
+            continue
+        call_id = text(known.get("tool_use_id"))
+        output = known.get("content")
+        found.append(
+            ToolCall(
+                name=_name_of(messages, call_id),  # pyright: ignore[reportUnknownArgumentType]
+                id=call_id,
+                kind="result",
+                is_error=bool(known.get("is_error")),
+                output_bytes=size(output),
+                output=output if isinstance(output, str) else None,
+            )
+        )
+    return found
+
+
+def _name_of(messages: list[Any], call_id: str) -> str:
+    for message in reversed(messages):
+        for block in items(fields(message).get("content")):
+            known = fields(block)
+            if known.get("id") == call_id:
+                return text(known.get("name"))
+    return ""
+
+
+def read_usage(usage: Mapping[str, Any] | None, *, partial: bool = False, has_output: bool = True) -> Usage:
+    """Token classes of a usage document.
+
+    Args:
+        usage: the document; of a stream, the fields of all its events merged.
+        partial: the stream ended early.
+        has_output: False when only ``message_start`` was seen: its ``output_tokens`` is a placeholder.
+    """
+    if not usage:
+        return Usage(partial=partial)
+    written = integer(usage.get("cache_creation_input_tokens"))
+    by_lifetime = fields(usage.get("cache_creation"))
+    written_5m = integer(by_lifetime.get("ephemeral_5m_input_tokens"))
+    written_1h = integer(by_lifetime.get("ephemeral_1h_input_tokens"))
+    unsplit: int | None = written
+    if written_5m is not None or written_1h is not None:
+        left = (written or 0) - (written_5m or 0) - (written_1h or 0)
+        unsplit = left if left > 0 else None
+    output = integer(usage.get("output_tokens")) if has_output else None
+    thinking = integer(fields(usage.get("output_tokens_details")).get("thinking_tokens")) if has_output else None
+    if output is not None and thinking is not None and thinking > output:
+        thinking = None
+    server_tools = fields(usage.get("server_tool_use"))
+    counts = {
+        name: count
+        for name, field in (("web_searches", "web_search_requests"), ("web_fetches", "web_fetch_requests"))
+        if (count := integer(server_tools.get(field)))
+    }
+    return Usage(
+        input_uncached=integer(usage.get("input_tokens")),
+        cache_read=integer(usage.get("cache_read_input_tokens")),
+        cache_write=unsplit,
+        cache_write_5m=written_5m,
+        cache_write_1h=written_1h,
+        output_text=None if output is None else output - (thinking or 0),
+        reasoning=thinking,
+        counts=counts,
+        partial=partial,
+    )
+
+
+def _used_tools(content: Any) -> list[ToolCall]:
+    found: list[ToolCall] = []
+    for block in items(content):
+        known = fields(block)
+        if known.get("type") in _TOOL_USES:
+            asked = known.get("input")
+            found.append(ToolCall(name=text(known.get("name")), id=text(known.get("id")), input_bytes=size(asked)))
+    return found
+
+
+_TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
+
+
+def _read_response(response: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Answer:
+    if usage is None:
+        usage = fields(response.get("usage"))
+    reason = text(response.get("stop_reason"))
+    return Answer(
+        model=text(response.get("model")),
+        id=text(response.get("id")),
+        usage=read_usage(usage),
+        service_tier=text(usage.get("service_tier")),
+        finish_reasons=(reason,) if reason else (),
+        tool_calls=_used_tools(response.get("content")),
+    )
+
+
+class MessageReader:
+    """Reads the events of a streamed message. Usage is cumulative: of each field, the last value that is not null."""
+
+    __slots__ = ("_has_output", "_is_in_tool", "_message", "_stop_reason", "_tools", "_usage")
+
+    def __init__(self, _hides_usage: bool) -> None:
+        self._message: Mapping[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+        self._has_output = False
+        self._stop_reason = ""
+        self._is_in_tool = False
+        self._tools: list[ToolCall] = []
+
+    def feed(self, event: Any) -> bool:
+        try:
+            kind = event.type
+        except AttributeError:
+            event = fields(event)
+            kind = event.get("type")
+        if kind == "content_block_delta":
+            if self._is_in_tool:
+                self._add_to_tool(fields(event))
+        elif kind in _EVENTS:
+            self._look_at(kind, fields(event))
+        return False
+
+    def _add_to_tool(self, event: Mapping[str, Any]) -> None:
+        tool = self._tools[-1]
+        added = size(fields(event.get("delta")).get("partial_json")) or 0
+        self._tools[-1] = replace(tool, input_bytes=(tool.input_bytes or 0) + added)
+
+    def _look_at(self, kind: str, event: Mapping[str, Any]) -> None:
+        if kind == "message_start":
+            self._message = fields(event.get("message"))
+            self._merge(self._message.get("usage"))
+        elif kind == "content_block_start":
+            block = fields(event.get("content_block"))
+            self._is_in_tool = block.get("type") in _TOOL_USES
+            if self._is_in_tool:
+                self._tools.append(ToolCall(name=text(block.get("name")), id=text(block.get("id"))))
+        elif kind == "content_block_stop":
+            self._is_in_tool = False
+        elif kind == "message_delta":
+            self._has_output = True
+            self._merge(event.get("usage"))
+            self._stop_reason = text(fields(event.get("delta")).get("stop_reason")) or self._stop_reason
+
+    def _merge(self, usage: Any) -> None:
+        self._usage.update({name: value for name, value in snapshot(usage).items() if value is not None})
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        is_whole = is_complete or bool(self._stop_reason)
+        return Answer(
+            model=text(self._message.get("model")),
+            id=text(self._message.get("id")),
+            usage=read_usage(self._usage, partial=not is_whole, has_output=self._has_output),
+            service_tier=text(self._usage.get("service_tier")),
+            finish_reasons=(self._stop_reason,) if self._stop_reason else (),
+            tool_calls=self._tools,
+            notes=() if is_whole else ("stream_ended_early",),
+        )
+
+
+_EVENTS: Final = frozenset(["message_start", "content_block_start", "content_block_stop", "message_delta"])
+
+MESSAGES: Final = Endpoint(
+    operation="chat",
+    request_keys=_KEYS,
+    read_request=_read_request,
+    read_response=_read_response,
+    tool_results=_tool_results,
+    new_reader=MessageReader,
+)

@@ -1,0 +1,177 @@
+"""Watches response bodies that the application reads itself (``with_raw_response``, ``with_streaming_response``).
+
+Nothing is read early: a body that the SDK has read already is decoded later, off the caller's thread; one that is still
+on the wire is looked at as the application reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from time import perf_counter_ns
+from typing import Any, Final
+
+from spanledger.instrumentation._answer import StreamReader
+from spanledger.instrumentation._call import Call
+
+MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
+"""A larger JSON body is let go unread: its usage stays unknown."""
+_MAX_LINE_BYTES: Final = 1024 * 1024
+_EVENT_STREAM: Final = "text/event-stream"
+
+
+def watch_response(call: Call, response: Any) -> None:
+    """Read the answer from an HTTP response (httpx or httpx2), now if its body is there, else as it is read."""
+    if response.is_closed:
+        call.document = response.content
+        call.finish()
+        return
+    sink: _Sink
+    if str(response.headers.get("content-type", "")).startswith(_EVENT_STREAM):
+        sink = _EventSink(call)
+    else:
+        sink = _DocumentSink(call)
+    # `read`, `iter_text`, `iter_lines` and the SDK's own streams all read through these two.
+    known: dict[str, Any] = response.__dict__
+    methods: Any = response.__class__
+    known["iter_bytes"] = _watched(methods.iter_bytes, response, sink)
+    known["aiter_bytes"] = _watched_async(methods.aiter_bytes, response, sink)
+
+
+class _Sink:
+    """Sees the decoded bytes of one body."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def feed(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The body was read to its end."""
+        raise NotImplementedError
+
+    def seen(self, data: bytes) -> None:
+        """`feed`, for the application's thread: no error of ours gets out."""
+        if not self._call.first_chunk_ns:
+            self._call.first_chunk_ns = perf_counter_ns()
+        try:
+            self.feed(data)
+        except Exception as error:  # noqa: BLE001 - the boundary: the application goes on reading
+            self._call.stop_reading(error)
+
+    def closed(self) -> None:
+        """Reading stopped before the end of the body."""
+        self._call.abandon()
+
+    def broken(self, error: BaseException) -> None:
+        self._call.fail(error)
+
+
+class _DocumentSink(_Sink):
+    """Keeps a JSON body until it is complete."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._parts: list[bytes] = []
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        self._bytes += len(data)
+        if self._bytes <= MAX_DOCUMENT_BYTES:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+
+    def end(self) -> None:
+        if self._parts:
+            self._call.document = b"".join(self._parts)
+        else:
+            self._call.notes = (*self._call.notes, "body_not_read")
+        self._call.first_chunk_ns = 0
+        self._call.finish()
+
+
+class _EventSink(_Sink):
+    """Reads server-sent events line by line and gives the documents to the stream's reader."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call)
+        self._rest = b""
+        self._reader: StreamReader | None = call.reader
+        self._is_done = False
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MAX_LINE_BYTES:
+            self._rest = b""
+        for line in lines:
+            self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        if not line.startswith(b"data:"):
+            return
+        document = line[5:].strip()
+        if document == b"[DONE]":
+            self._is_done = True
+        elif document and self._reader is not None:
+            self._reader.feed(json.loads(document))
+
+    def end(self) -> None:
+        if self._rest:
+            self.feed(b"\n")
+        self._call.finish()
+
+    def closed(self) -> None:
+        # The SDK's stream stops reading at `[DONE]`, without waiting for the end of the body.
+        if self._is_done:
+            self._call.finish()
+        else:
+            self._call.abandon()
+
+
+def _watched(method: Callable[..., Iterator[bytes]], response: Any, sink: _Sink) -> Callable[..., Iterator[bytes]]:
+    def iter_bytes(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        try:
+            for data in method(response, *args, **kwargs):
+                sink.seen(data)
+                yield data
+        except GeneratorExit:
+            sink.closed()
+            raise
+        except BaseException as error:
+            sink.broken(error)
+            raise
+        else:
+            sink.end()
+
+    return iter_bytes
+
+
+def _watched_async(
+    method: Callable[..., AsyncIterator[bytes]], response: Any, sink: _Sink
+) -> Callable[..., AsyncIterator[bytes]]:
+    async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+        try:
+            async for data in method(response, *args, **kwargs):
+                sink.seen(data)
+                yield data
+        except GeneratorExit:
+            sink.closed()
+            raise
+        except BaseException as error:
+            sink.broken(error)
+            raise
+        else:
+            sink.end()
+
+    return aiter_bytes
+
+
+def document_of(body: bytes) -> Mapping[str, Any]:
+    """The JSON document of a body; empty for anything else."""
+    try:
+        decoded: Any = json.loads(body)
+    except ValueError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,259 @@
+"""OpenAI chat completions, legacy completions and embeddings: what a request asks and what an answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._openai_usage import exact_cost, read_usage
+from spanledger.instrumentation._reading import fields, items, size, snapshot, text
+from spanledger.instrumentation._requests import copy_fields
+from spanledger.semconv import gen_ai
+from spanledger.semconv.observation import ToolCall
+
+_REQUEST: Final = (
+    ("temperature", gen_ai.GEN_AI_REQUEST_TEMPERATURE, (int, float)),
+    ("top_p", gen_ai.GEN_AI_REQUEST_TOP_P, (int, float)),
+    ("frequency_penalty", gen_ai.GEN_AI_REQUEST_FREQUENCY_PENALTY, (int, float)),
+    ("presence_penalty", gen_ai.GEN_AI_REQUEST_PRESENCE_PENALTY, (int, float)),
+    ("max_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
+    ("max_completion_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
+    ("seed", gen_ai.GEN_AI_REQUEST_SEED, (int,)),
+    ("service_tier", gen_ai.OPENAI_REQUEST_SERVICE_TIER, (str,)),
+    ("reasoning_effort", gen_ai.GEN_AI_REQUEST_REASONING_LEVEL, (str,)),
+)
+_KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop", "n", "response_format")
+
+
+def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
+    copy_fields(_REQUEST, request, found)
+    stop = request.get("stop")
+    if isinstance(stop, str):
+        found[gen_ai.GEN_AI_REQUEST_STOP_SEQUENCES] = (stop,)
+    elif isinstance(stop, (list, tuple)):
+        found[gen_ai.GEN_AI_REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))  # pyright: ignore[reportUnknownVariableType]
+    choices = request.get("n")
+    if isinstance(choices, int) and choices != 1:
+        found[gen_ai.GEN_AI_REQUEST_CHOICE_COUNT] = choices
+    kind = text(fields(request.get("response_format")).get("type"))
+    if kind:
+        found[gen_ai.GEN_AI_OUTPUT_TYPE] = "text" if kind == "text" else "json"
+
+
+def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
+    """Tool results after the last answer of the model; earlier ones were handed over by earlier calls."""
+    messages = items(body.get("messages"))
+    found: list[ToolCall] = []
+    for index in range(len(messages) - 1, -1, -1):
+        message = fields(messages[index])
+        if message.get("role") != "tool":
+            break
+        call_id = text(message.get("tool_call_id"))
+        content = message.get("content")
+        found.append(
+            ToolCall(
+                name=_name_of(messages, index, call_id),
+                id=call_id,
+                kind="result",
+                output_bytes=size(content),
+                output=content if isinstance(content, str) else None,
+            )
+        )
+    found.reverse()
+    return found
+
+
+def _name_of(messages: list[Any], before: int, call_id: str) -> str:
+    for message in reversed(messages[:before]):
+        for call in items(fields(message).get("tool_calls")):
+            if fields(call).get("id") == call_id:
+                return text(fields(fields(call).get("function")).get("name"))
+    return ""
+
+
+def _used_tools(message: Mapping[str, Any]) -> list[ToolCall]:
+    found: list[ToolCall] = []
+    for call in items(message.get("tool_calls")):
+        known = fields(call)
+        # a custom tool has `custom: {name, input}` in the place of `function: {name, arguments}`
+        function = fields(known.get("function") or known.get("custom"))
+        asked = function.get("arguments", function.get("input"))
+        found.append(
+            ToolCall(
+                name=text(function.get("name")),
+                id=text(known.get("id")),
+                input_bytes=size(asked),
+                input=asked if isinstance(asked, str) else None,
+            )
+        )
+    return found
+
+
+def _read_response(response: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Answer:
+    if usage is None:
+        usage = fields(response.get("usage"))
+    choices = [fields(choice) for choice in items(response.get("choices"))]
+    tools: list[ToolCall] = []
+    for choice in choices:
+        message = fields(choice.get("message"))
+        if message.get("tool_calls"):
+            tools += _used_tools(message)
+    counted, notes = read_usage(usage)
+    return Answer(
+        model=text(response.get("model")),
+        id=text(response.get("id")),
+        usage=counted,
+        exact_cost_usd=exact_cost(usage),
+        service_tier=text(response.get("service_tier")),
+        finish_reasons=tuple(reason for choice in choices if (reason := text(choice.get("finish_reason")))),
+        tool_calls=tools,
+        notes=notes,
+        messages=lambda: [_message(choice) for choice in choices],
+    )
+
+
+def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A generated message in the conventions' shape (``gen_ai.output.messages``)."""
+    message = fields(choice.get("message"))
+    content = message.get("content", choice.get("text"))
+    parts: list[dict[str, Any]] = []
+    if isinstance(content, str) and content:
+        parts.append({"type": "text", "content": content})
+    for call in items(message.get("tool_calls")):
+        function = fields(fields(call).get("function"))
+        parts.append(
+            {
+                "type": "tool_call",
+                "id": text(fields(call).get("id")),
+                "name": text(function.get("name")),
+                "arguments": function.get("arguments"),
+            }
+        )
+    return {"role": "assistant", "parts": parts, "finish_reason": text(choice.get("finish_reason"))}
+
+
+def _input_messages(body: Mapping[str, Any]) -> dict[str, Any]:
+    found = {gen_ai.GEN_AI_INPUT_MESSAGES: copied(body.get("messages", body.get("prompt", body.get("input"))))}
+    if body.get("tools"):
+        found[gen_ai.GEN_AI_TOOL_DEFINITIONS] = copied(body["tools"])
+    return found
+
+
+class ChatReader:
+    """Reads a stream of chat completion chunks.
+
+    Usage comes with the last chunk, which has no choices; a few hosts send a running total with every chunk instead,
+    of which the last counts.
+    """
+
+    __slots__ = ("_finish_reasons", "_hides_usage", "_last", "_tools", "_usage")
+
+    def __init__(self, hides_usage: bool) -> None:
+        self._hides_usage = hides_usage
+        self._last: Any = None
+        self._usage: Mapping[str, Any] | None = None
+        self._finish_reasons: dict[int, str] = {}
+        self._tools: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def feed(self, chunk: Any) -> bool:
+        try:
+            choices = chunk.choices
+            usage = chunk.usage
+        except AttributeError:
+            known = fields(chunk)
+            choices = known.get("choices")
+            usage = known.get("usage")
+        if choices:
+            self._last = chunk
+            choice = choices[0]
+            if type(choice) is dict or choice.finish_reason is not None or choice.delta.tool_calls is not None:
+                self._look_at(choices)
+        if usage is not None:
+            self._usage = snapshot(usage)
+            if not choices:
+                if self._last is None:
+                    self._last = chunk
+                return self._hides_usage
+        return False
+
+    def _look_at(self, choices: list[Any]) -> None:
+        for choice in choices:
+            known = fields(choice)
+            index = known.get("index") or 0
+            if reason := text(known.get("finish_reason")):
+                self._finish_reasons[index] = reason
+            for call in items(fields(known.get("delta")).get("tool_calls")):
+                self._add_tool(index, fields(call))
+
+    def _add_tool(self, choice: int, call: Mapping[str, Any]) -> None:
+        tool = self._tools.setdefault((choice, call.get("index") or 0), {"id": "", "name": "", "bytes": 0})
+        function = fields(call.get("function") or call.get("custom"))
+        tool["id"] = tool["id"] or text(call.get("id"))
+        tool["name"] = tool["name"] or text(function.get("name"))
+        tool["bytes"] += size(function.get("arguments", function.get("input"))) or 0
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        last = fields(self._last)
+        has_usage = self._usage is not None
+        # A stream that was left after its usage had come has told all that is billed.
+        counted, notes = read_usage(self._usage, partial=not is_complete and not has_usage)
+        return Answer(
+            model=text(last.get("model")),
+            id=text(last.get("id")),
+            usage=counted,
+            exact_cost_usd=exact_cost(self._usage),
+            service_tier=text(last.get("service_tier")),
+            finish_reasons=tuple(self._finish_reasons[index] for index in sorted(self._finish_reasons)),
+            tool_calls=[
+                ToolCall(name=tool["name"], id=tool["id"], input_bytes=tool["bytes"])
+                for _, tool in sorted(self._tools.items())
+            ],
+            notes=notes if is_complete or has_usage else (*notes, "stream_ended_early"),
+        )
+
+
+def _ask_for_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    known = fields(body.get("stream_options"))
+    if "include_usage" in known:
+        return None  # the caller has decided
+    return {**body, "stream_options": {**known, "include_usage": True}}
+
+
+def _no_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
+    """Nothing to say."""
+
+
+def copied(value: Any) -> Any:
+    """A shallow copy of a list: the application goes on appending to its messages."""
+    return list(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+CHAT: Final = Endpoint(
+    operation="chat",
+    request_keys=_KEYS,
+    read_request=_read_request,
+    read_response=_read_response,
+    tool_results=_tool_results,
+    new_reader=ChatReader,
+    ask_for_usage=_ask_for_usage,
+    input_messages=_input_messages,
+    attributes=MappingProxyType({gen_ai.OPENAI_API_TYPE: gen_ai.OPENAI_API_TYPE_VALUE_CHAT_COMPLETIONS}),
+)
+COMPLETIONS: Final = Endpoint(
+    operation="text_completion",
+    request_keys=_KEYS,
+    read_request=_read_request,
+    read_response=_read_response,
+    new_reader=ChatReader,
+    ask_for_usage=_ask_for_usage,
+    input_messages=_input_messages,
+)
+EMBEDDINGS: Final = Endpoint(
+    operation="embeddings",
+    request_keys=(),
+    read_request=_no_request,
+    read_response=_read_response,
+    input_messages=_input_messages,
+)

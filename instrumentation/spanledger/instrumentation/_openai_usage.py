@@ -1,0 +1,95 @@
+"""OpenAI's usage documents, and those of hosts that speak its API, as disjoint token classes.
+
+OpenAI counts inclusively: ``prompt_tokens`` holds cached, cache-written, audio and image tokens, ``completion_tokens``
+holds reasoning and audio (https://platform.openai.com/docs/api-reference/chat/object). The Responses API names the same
+things ``input_tokens`` and ``output_tokens``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from spanledger.instrumentation._reading import fields, integer
+from spanledger.semconv.usage import Usage
+
+INCONSISTENT: Final = "inconsistent_usage"
+"""Note: the parts exceed the whole, so the parts were left out."""
+
+_XAI_TICKS_PER_USD: Final = Decimal(10_000_000_000)
+
+
+def read_usage(
+    usage: Mapping[str, Any] | None, *, counts: Mapping[str, int] | None = None, partial: bool = False
+) -> tuple[Usage, tuple[str, ...]]:
+    """Token classes of a usage document, and notes on what could not be read."""
+    if not usage:
+        return Usage(counts=counts or {}, partial=partial), ()
+    inputs = _first(usage, "prompt_tokens", "input_tokens")
+    outputs = _first(usage, "completion_tokens", "output_tokens")
+    of_input = fields(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
+    of_output = fields(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
+
+    cache_read = integer(of_input.get("cached_tokens"))
+    if cache_read is None:
+        # DeepSeek and Moonshot report cache hits beside the totals
+        cache_read = _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    notes: tuple[str, ...] = ()
+    input_parts: dict[str, int | None] = {
+        "cache_read": cache_read,
+        "cache_write": integer(of_input.get("cache_write_tokens")),
+        "input_audio": integer(of_input.get("audio_tokens")) or None,
+        "input_image": integer(of_input.get("image_tokens")) or None,
+    }
+    input_uncached, is_consistent = _rest(inputs, input_parts)
+    if not is_consistent:
+        input_parts, notes = {}, (INCONSISTENT,)
+    output_parts = {
+        "reasoning": integer(of_output.get("reasoning_tokens")),
+        "output_audio": integer(of_output.get("audio_tokens")) or None,
+        "output_image": integer(of_output.get("image_tokens")) or None,
+    }
+    output_text, is_consistent = _rest(_with_reasoning(inputs, outputs, output_parts["reasoning"], usage), output_parts)
+    if not is_consistent:
+        output_parts, notes = {}, (INCONSISTENT,)
+    classes: dict[str, Any] = {**input_parts, **output_parts}
+    return (
+        Usage(input_uncached=input_uncached, output_text=output_text, counts=counts or {}, partial=partial, **classes),
+        notes,
+    )
+
+
+def _with_reasoning(
+    inputs: int | None, outputs: int | None, reasoning: int | None, usage: Mapping[str, Any]
+) -> int | None:
+    """All output tokens. xAI leaves reasoning out of ``completion_tokens``; its total tells."""
+    total = integer(usage.get("total_tokens"))
+    if reasoning and inputs is not None and outputs is not None and total == inputs + outputs + reasoning:
+        return outputs + reasoning
+    return outputs
+
+
+def _rest(whole: int | None, parts: Mapping[str, int | None]) -> tuple[int | None, bool]:
+    """What is left of the whole beside its parts, and whether the parts fit into it."""
+    if whole is None:
+        return None, True
+    left = whole - sum(part for part in parts.values() if part is not None)
+    return (left, True) if left >= 0 else (whole, False)
+
+
+def _first(usage: Mapping[str, Any], *names: str) -> int | None:
+    return next((count for name in names if (count := integer(usage.get(name))) is not None), None)
+
+
+def exact_cost(usage: Mapping[str, Any] | None) -> Decimal | None:
+    """What the host says it charged: xAI's ``cost_in_usd_ticks`` (1e-10 USD), OpenRouter's ``cost`` (USD)."""
+    if not usage:
+        return None
+    ticks = integer(usage.get("cost_in_usd_ticks"))
+    if ticks is not None:
+        return Decimal(ticks) / _XAI_TICKS_PER_USD
+    charged = usage.get("cost")
+    if isinstance(charged, (int, float)) and not isinstance(charged, bool) and charged >= 0:
+        return Decimal(repr(charged))  # the shortest text of a double is the text that came over the wire
+    return None

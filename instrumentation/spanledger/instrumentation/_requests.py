@@ -1,0 +1,16 @@
+"""Request fields that become span attributes as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FieldTable = tuple[tuple[str, str, tuple[type, ...]], ...]
+"""``(body field, span attribute, accepted types)``; a field of another type (``NOT_GIVEN``) is left out."""
+
+
+def copy_fields(table: FieldTable, request: Mapping[str, Any], found: dict[str, Any]) -> None:
+    for field, attribute, types in table:
+        value = request.get(field)
+        if isinstance(value, types) and not isinstance(value, bool):
+            found[attribute] = value

@@ -1,0 +1,235 @@
+"""Patches SDKs that Stainless generates (OpenAI, Anthropic, and many that copy them): they share one skeleton.
+
+Every method of such an SDK (``create``, ``parse``, ``stream``, ``with_raw_response``, ``client.post``) sends its
+request through ``SyncAPIClient.request`` or its async twin, once per call, retries inside. So two methods are patched
+for calls, two for the HTTP response's headers, and two for streams that are closed early.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._bodies import watch_response
+from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._clients import facts_of
+from spanledger.instrumentation._patching import Patches, definer
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._reading import fields, snapshot
+from spanledger.instrumentation._recorder import Recorder
+from spanledger.instrumentation._streams import watch, watch_async
+
+_CALL: str = "_spanledger_call"
+_RAW_RESPONSE_HEADER = "X-Stainless-Raw-Response"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdk:
+    """What differs between SDKs of this kind.
+
+    Attributes:
+        name: the module's and the distribution's name.
+        wire: the provider whose API it speaks, for hosts that nobody knows.
+        requires: the supported versions, as pip writes them.
+        clients: the client classes, synchronous and asynchronous.
+        find: the endpoint of a request, by method (lower case) and URL path, or ``None`` for what is not billed.
+        prepare: a last change to a request that we record: gets the client and the request options.
+    """
+
+    name: str
+    wire: str
+    requires: str
+    clients: tuple[str, str]
+    find: Callable[[str, str], Endpoint | None]
+    prepare: Callable[[Any, Any], None] | None = None
+
+
+def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+    """Patch one imported SDK; what it lacks is reported to `problems`, and the rest still works."""
+    version = str(getattr(module, "__version__", "?"))
+    patches = Patches()
+    hooks = _Hooks(sdk, module, version, recorder, problems, patches)
+    for class_name, wrapper in zip(sdk.clients, (hooks.request, hooks.request_async), strict=True):
+        client = getattr(module, class_name, None)
+        if client is None:
+            problems.missing(sdk.name, version, f"{sdk.name}.{class_name}")
+            continue
+        for method, wrap in (("request", wrapper), ("_process_response", hooks.process_response)):
+            owner = definer(client, method)
+            if owner is None:
+                problems.missing(sdk.name, version, f"{sdk.name}.{class_name}.{method}")
+            else:
+                patches.wrap(owner, method, wrap)
+    for stream_class in hooks.streams:
+        if "close" in vars(stream_class):
+            patches.wrap(stream_class, "close", hooks.close_stream)
+        else:
+            problems.missing(sdk.name, version, f"{sdk.name}.{stream_class.__name__}.close")
+    return patches
+
+
+class _Hooks:
+    """The wrappers, bound to one SDK."""
+
+    def __init__(
+        self, sdk: Sdk, module: Any, version: str, recorder: Recorder, problems: Problems, patches: Patches
+    ) -> None:
+        self._sdk = sdk
+        self._version = version
+        self._recorder = recorder
+        self._problems = problems
+        self._patches = patches
+        self._model: Any = getattr(module, "BaseModel", ())
+        self._stream: Any = getattr(module, "Stream", ())
+        self._async_stream: Any = getattr(module, "AsyncStream", ())
+        self.streams: tuple[Any, ...] = tuple(s for s in (self._stream, self._async_stream) if s != ())
+        for name, found in (("Stream", self._stream), ("AsyncStream", self._async_stream)):
+            if found == ():
+                problems.missing(sdk.name, version, f"{sdk.name}.{name}")
+
+    def request(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call, args, kwargs = self._begin(instance, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        try:
+            answer = wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        self._answered(call, answer)
+        return answer
+
+    async def request_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call, args, kwargs = self._begin(instance, args, kwargs)
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        try:
+            answer = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        self._answered(call, answer)
+        return answer
+
+    def process_response(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = current_call.get()
+        if call is not None:
+            try:
+                call.responded(kwargs["response"])
+            except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
+                self._problems.ours("reading response headers", error)
+        return wrapped(*args, **kwargs)
+
+    def close_stream(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call: Call | None = instance.__dict__.pop(_CALL, None)
+        if call is not None:
+            call.abandon()  # nothing happens when the stream has ended before
+        return wrapped(*args, **kwargs)
+
+    def _begin(
+        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Call | None, tuple[Any, ...], dict[str, Any]]:
+        try:
+            options = args[1] if len(args) > 1 else kwargs["options"]
+            endpoint = self._sdk.find(options.method, options.url)
+            if endpoint is None or not self._patches.is_active:
+                return None, args, kwargs
+            body = options.json_data
+            facts = facts_of(
+                client,
+                wire=self._sdk.wire,
+                sdk=self._sdk.name,
+                sdk_version=self._version,
+                fingerprint_key=self._recorder.settings.fingerprint_key,
+            )
+            call = self._recorder.begin(endpoint, client, facts, fields(body))
+            if call is None:
+                return None, args, kwargs
+            try:
+                if self._sdk.prepare is not None:
+                    self._sdk.prepare(client, options)
+                if call.is_stream and endpoint.ask_for_usage is not None:
+                    args, kwargs = self._ask_for_usage(call, endpoint, options, args, kwargs)
+            except Exception as error:  # noqa: BLE001 - the boundary: the request goes out as the caller made it
+                self._problems.ours("preparing a request", error)
+        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
+            self._problems.ours("starting a call", error)
+            return None, args, kwargs
+        else:
+            return call, args, kwargs
+
+    def _ask_for_usage(
+        self, call: Call, endpoint: Endpoint, options: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Request usage in a stream whose caller did not, where the host is known to accept that."""
+        if not (self._recorder.settings.stream_usage and call.facts.accepts_stream_usage):
+            return args, kwargs
+        headers = options.headers
+        if isinstance(headers, dict) and _RAW_RESPONSE_HEADER in headers:
+            return args, kwargs  # the caller sees the bytes: there, the extra chunk could not be hidden
+        assert endpoint.ask_for_usage is not None
+        body = endpoint.ask_for_usage(options.json_data)
+        if body is None:
+            return args, kwargs
+        changed = copy.copy(options)
+        changed.json_data = body
+        call.usage_was_asked_for = True
+        if len(args) > 1:
+            return (args[0], changed, *args[2:]), kwargs
+        return args, {**kwargs, "options": changed}
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        try:
+            self._recorder.leave(call)
+            call.fail(error)
+        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
+            self._problems.ours("ending a failed call", ours)
+
+    def _answered(self, call: Call, answer: Any) -> None:
+        try:
+            self._recorder.leave(call)
+            if isinstance(answer, self._model):
+                self._complete(call, answer)
+            elif isinstance(answer, self._stream):
+                self._watch(call, answer, watch)
+            elif isinstance(answer, self._async_stream):
+                self._watch(call, answer, watch_async)
+            elif (response := _http_response(answer)) is not None:
+                if call.is_stream and call.endpoint.new_reader is not None:
+                    call.reader = call.endpoint.new_reader(False)
+                watch_response(call, response)
+            else:
+                self._complete(call, answer)
+        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
+            self._problems.ours("ending a call", error)
+
+    def _complete(self, call: Call, answer: Any) -> None:
+        call.result = answer
+        usage = fields(answer).get("usage")
+        if usage is not None:
+            call.usage = snapshot(usage)
+        call.finish()
+
+    def _watch(self, call: Call, stream: Any, watcher: Any) -> None:
+        new_reader = call.endpoint.new_reader
+        if new_reader is None:
+            call.finish()
+            return
+        call.reader = reader = new_reader(call.usage_was_asked_for)
+        call.is_stream = True
+        try:
+            stream._iterator = watcher(stream._iterator, call, reader)
+        except AttributeError:
+            self._problems.missing(self._sdk.name, self._version, f"{type(stream).__name__}._iterator")
+            call.finish()
+        else:
+            stream.__dict__[_CALL] = call
+
+
+def _http_response(answer: Any) -> Any:
+    """The HTTP response inside a raw response of the SDK, or the answer itself when it is one; else ``None``."""
+    response = getattr(answer, "http_response", answer)
+    return response if hasattr(response, "is_closed") and hasattr(response, "headers") else None

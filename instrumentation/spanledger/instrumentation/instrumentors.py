@@ -1,0 +1,42 @@
+"""For ``opentelemetry-instrument``, which finds these through the entry point group ``opentelemetry_instrumentor``.
+
+Needs the package ``opentelemetry-instrumentation`` (extra ``auto``); `spanledger.instrumentation.instrument` does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,
+)
+
+from spanledger.instrumentation import _runtime
+
+
+class _SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    sdk: str
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        return (_runtime.SDKS[self.sdk].requires,)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        _runtime.instrument(
+            (self.sdk,), tracer_provider=kwargs.get("tracer_provider"), meter_provider=kwargs.get("meter_provider")
+        )
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        _runtime.uninstrument((self.sdk,))
+
+
+class OpenAIInstrumentor(_SdkInstrumentor):
+    """Records the calls of the OpenAI SDK."""
+
+    sdk = "openai"
+
+
+class AnthropicInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Anthropic SDK."""
+
+    sdk = "anthropic"

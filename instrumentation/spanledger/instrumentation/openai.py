@@ -1,0 +1,32 @@
+"""The OpenAI SDK: which of its requests are billed, and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from spanledger.instrumentation import _openai_chat as chat
+from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._stainless import Sdk
+
+_POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
+    {
+        "/chat/completions": chat.CHAT,
+        "/completions": chat.COMPLETIONS,
+        "/embeddings": chat.EMBEDDINGS,
+    }
+)
+
+
+def _find(method: str, url: str) -> Endpoint | None:
+    return _POSTS.get(url) if method == "post" else None
+
+
+OPENAI: Final = Sdk(
+    name="openai",
+    wire="openai",
+    requires="openai >= 1.40",
+    clients=("OpenAI", "AsyncOpenAI"),
+    find=_find,
+)
