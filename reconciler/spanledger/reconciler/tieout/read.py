@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -78,8 +78,8 @@ class TieOutReader:
             result = self._client.query(  # pyright: ignore[reportUnknownMemberType]
                 sql, parameters={"org": self._org, **parameters}
             )
-            rows: Iterable[Mapping[str, Any]] = result.named_results()  # pyright: ignore[reportUnknownMemberType]
-            return list(rows)
+            rows: Sequence[Sequence[Any]] = result.result_rows
+            return [dict(zip(result.column_names, row, strict=True)) for row in rows]
 
     def _accounts(self, since: date, until: date) -> list[Account]:
         rows = self._query(

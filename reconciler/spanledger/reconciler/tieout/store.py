@@ -45,9 +45,7 @@ class TieOutStore:
             content = _content_hash(result)
             if content == old_hash:
                 continue
-            version = max(
-                (now - _EPOCH).microseconds + int((now - _EPOCH).total_seconds()) * 1_000_000, old_version + 1
-            )
+            version = max((now - _EPOCH) // timedelta(microseconds=1), old_version + 1)
             residuals += [_residual_row(org_id, result, version, finding) for finding in result.findings]
             tieouts.append(_tieout_row(org_id, result, version, content, now))
         with store_errors("writing tie-outs"):
