@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import query
+from spanledger.cli.commands import demo, import_, query, serve
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -34,6 +34,9 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    app.command("serve")(serve.serve)
+    app.command("demo")(demo.demo)
+    app.command("import")(import_.import_)
     app.command("query")(query.query)
     return app
 

@@ -20,11 +20,11 @@ import chdb
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from spanledger.collector.errors import CollectorError, RetryableError
+from spanledger.collector import http_receiver
+from spanledger.collector.auth import Authenticator
 from spanledger.collector.intake import Intake
-from spanledger.collector.signals import Encoding, Signal
 from spanledger.exporters.access import AccessDeniedError, clickhouse_token
 
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
@@ -61,7 +61,10 @@ class Control:
             routes=[
                 Route("/", self._sql, methods=["GET", "POST"]),
                 Route("/ping", self._ping, methods=["GET"]),
-                Route("/import/{signal}/{encoding}", self._import, methods=["POST"]),
+                Mount(
+                    "/otlp",
+                    http_receiver.create_app(self.intake, Authenticator(_OrgOfCaller(self.secret), required=True)),
+                ),
                 Route("/settle", self._settle, methods=["POST"]),
             ]
         )
@@ -77,25 +80,6 @@ class Control:
         if hmac.compare_digest(token.encode(), self.secret.encode()):
             return None
         return PlainTextResponse("Code: 516. DB::Exception: wrong secret. (AUTHENTICATION_FAILED)", status_code=403)
-
-    async def _import(self, request: Request) -> Response:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
-        try:
-            signal = Signal[request.path_params["signal"].upper()]
-            encoding = Encoding[request.path_params["encoding"].upper()]
-        except KeyError:
-            return JSONResponse({"error": "no such signal or encoding"}, status_code=404)
-        body = await request.body()
-        org = request.query_params.get("org", "")
-        try:
-            verdict = await anyio.to_thread.run_sync(self.intake.accept, "import", org, signal, encoding, body)
-        except CollectorError as error:
-            self.intake.count_refusal(error)
-            return JSONResponse({"error": str(error)}, status_code=503 if isinstance(error, RetryableError) else 400)
-        refused = {"accepted": verdict.accepted, "refused": dict(verdict.refused), "message": verdict.message}
-        return JSONResponse(refused)
 
     async def _settle(self, request: Request) -> Response:
         refusal = self._refusal(request)
@@ -146,6 +130,17 @@ class Control:
             return bytes(result.bytes() or b""), answer_format
         finally:
             connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _OrgOfCaller:
+    """Whoever knows the secret may write into any organisation: the token is ``SECRET.ORG``."""
+
+    secret: str
+
+    def verify(self, token: str, /) -> str | None:
+        secret, _, org_id = token.partition(".")
+        return org_id if hmac.compare_digest(secret.encode(), self.secret.encode()) and org_id else None
 
 
 def _insert(connection: Any, head: str, data_format: str, data: bytes) -> None:

@@ -16,6 +16,7 @@ import uvicorn
 
 from spanledger.cli.addresses import Address
 from spanledger.cli.errors import UserError
+from spanledger.collector.binding import check_bindable
 
 START_SECONDS: Final = 10.0
 BACKLOG: Final = 1024
@@ -60,19 +61,19 @@ class Tls:
 def bind(address: Address, option: str) -> socket.socket:
     """Take a TCP port.
 
+    Args:
+        address: where; port 0 takes a free port.
+        option: the option that names the listener, for the error.
+
     Raises:
-        UserError: the port is in use, not allowed, or the host is not ours.
+        StartupError: the port is in use or not allowed, or the host is not ours.
     """
+    check_bindable(option, address.host, address.port)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise UserError(f"{option} {address}: {reason}: choose another address, or off") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address.host, address.port))
+    listener.listen(BACKLOG)
     return listener
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from spanledger.cli.errors import CommandError
+
 FILE: Final = "server.json"
 CONTROL_USER: Final = "control"
 
@@ -43,6 +45,27 @@ class RunningServer:
     def store_url(self) -> str:
         """The store behind the control listener, as a ClickHouse URL with its password."""
         return self.control_url.replace("://", f"://{CONTROL_USER}:{self.secret}@", 1) + "/"
+
+    def post(self, path: str, parameters: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """Ask the control listener; HTTP status and body.
+
+        Raises:
+            CommandError: it does not answer.
+        """
+        import urllib.error
+        import urllib.parse
+        import urllib.request
+
+        url = f"{self.control_url}{path}?{urllib.parse.urlencode(parameters)}"
+        headers = {"authorization": f"Bearer {self.secret}", "content-type": "application/octet-stream"}
+        try:
+            request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - http, from our own file
+            with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError as error:
+            raise CommandError(f"the server (process {self.pid}) does not answer: {error}") from error
 
     def write(self, data: Path) -> None:
         """Announce the server, readable by its owner alone."""

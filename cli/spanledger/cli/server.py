@@ -1,0 +1,173 @@
+"""Composes one serving process: the way into the ledger, receivers, exporters; starts and stops them in order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from spanledger.cli import runtime
+from spanledger.cli.addresses import Address
+from spanledger.cli.control import Control
+from spanledger.cli.ingest import Ingest, open_ingest
+from spanledger.cli.listeners import AsgiApp, Listener, Tls, bind
+from spanledger.collector import http_receiver
+from spanledger.collector.auth import Authenticator
+from spanledger.collector.binding import token_required
+from spanledger.collector.grpc_receiver import GrpcReceiver, GrpcSettings, TlsFiles
+from spanledger.collector.intake import Intake
+from spanledger.collector.pipeline import Pipeline
+from spanledger.exporters import sql_endpoint, web
+from spanledger.exporters.access import Access
+from spanledger.ledger.client import StoreTarget
+
+LISTENERS: Final = ("otlp-grpc", "otlp-http", "http", "sql")
+CONTROL: Final = Address("127.0.0.1", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """What ``spanledger serve`` was asked for; see its options."""
+
+    data: Path
+    target: StoreTarget
+    addresses: dict[str, Address | None]
+    """Where each of `LISTENERS` binds; None is off."""
+    tls: dict[str, Tls] = field(default_factory=dict[str, Tls])
+    """TLS of the listeners that speak it, by name."""
+    insecure_no_auth: bool = False
+    journal_bytes: int
+    request_bytes: int
+    stop_seconds: float
+
+
+class Server:
+    """A running server. `start` once, `stop` once."""
+
+    def __init__(self, settings: ServeSettings, report: Callable[[str], None]) -> None:
+        """Args:
+        settings: what to serve.
+        report: takes one readable line per listener, and what happens while stopping.
+        """
+        self._settings = settings
+        self._report = report
+        self._parts = ExitStack()
+        self._stop_by = 0.0
+
+    def start(self) -> None:
+        """Start everything; when something cannot start, what has started is stopped again.
+
+        Raises:
+            StartupError, PermanentStoreError, RetryableStoreError: one readable line.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop(0.0)
+            raise
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Stop taking requests, work off the journal within the deadline, close. What is left waits in the journal."""
+        self._stop_by = time.monotonic() + (self._settings.stop_seconds if seconds is None else seconds)
+        self._parts.close()
+
+    def _left(self) -> float:
+        return max(0.0, self._stop_by - time.monotonic())
+
+    def _start(self) -> None:
+        settings = self._settings
+        sockets = {
+            name: bind(address, f"--{name}")
+            for name, address in settings.addresses.items()
+            if address is not None and name != "otlp-grpc"
+        }
+        for listening in sockets.values():
+            self._parts.callback(listening.close)
+        ingest = self._parts.enter_context(
+            open_ingest(
+                settings.data,
+                settings.target,
+                left=self._left,
+                journal_bytes=settings.journal_bytes,
+                request_bytes=settings.request_bytes,
+            )
+        )
+        self._listen(ingest, sockets)
+
+    def _listen(self, ingest: Ingest, sockets: dict[str, socket.socket]) -> None:
+        settings, ledger, intake, pipeline = self._settings, ingest.ledger, ingest.intake, ingest.pipeline
+        any_tokens = ledger.tokens.any()
+        required = {
+            name: token_required(
+                f"--{name}", address.host, any_tokens=any_tokens, insecure_no_auth=settings.insecure_no_auth
+            )
+            for name, address in settings.addresses.items()
+            if address is not None
+        }
+
+        def authenticator(name: str) -> Authenticator:
+            return Authenticator(ledger.tokens, required=required[name])
+
+        def access(name: str) -> Access:
+            return Access(ledger.tokens.verify, is_open=not required[name])
+
+        addresses: dict[str, str] = {}
+        grpc_address = settings.addresses["otlp-grpc"]
+        if grpc_address is not None:
+            tls = settings.tls.get("otlp-grpc")
+            files = TlsFiles(certificate=tls.cert, key=tls.key, client_ca=tls.client_ca) if tls else None
+            receiver = GrpcReceiver(
+                intake,
+                authenticator("otlp-grpc"),
+                GrpcSettings(host=grpc_address.host, port=grpc_address.port, tls=files),
+            )
+            receiver.start()
+            self._parts.callback(lambda: receiver.stop(min(5.0, self._left())))
+            bound = Address(grpc_address.host, receiver.port)
+            addresses["otlp-grpc"] = f"{'https' if tls else 'http'}://{bound.reachable}"
+        apps: dict[str, AsgiApp] = {}
+        if "otlp-http" in sockets:
+            apps["otlp-http"] = http_receiver.create_app(intake, authenticator("otlp-http"))
+        if "http" in sockets:
+            apps["http"] = web.create_app(
+                ledger, access=access("http"), ready=lambda: pipeline.ready, stats=ingest.stats
+            )
+        if "sql" in sockets:
+            apps["sql"] = sql_endpoint.create_app(ledger.client, access=access("sql"))
+        for name, app in apps.items():
+            addresses[name] = self._host(Listener(name, app, sockets[name], settings.tls.get(name))).url
+        self._announce(addresses, intake, pipeline)
+        for name in LISTENERS:
+            self._report(f"{name:<10} {addresses.get(name, 'off')}")
+
+    def _host(self, listener: Listener) -> Listener:
+        listener.start()
+        self._parts.callback(lambda: listener.stop(min(5.0, self._left())))
+        return listener
+
+    def _announce(self, addresses: dict[str, str], intake: Intake, pipeline: Pipeline) -> None:
+        secret = secrets.token_urlsafe(32)
+        path = self._settings.target.path
+        control = Control(
+            secret=secret,
+            engine_path=os.path.realpath(path) if path is not None else "",
+            intake=intake,
+            settle=pipeline.wait_idle,
+        )
+        listener = self._host(Listener("control", control.app(), bind(CONTROL, "control")))
+        running = runtime.RunningServer(
+            pid=os.getpid(),
+            version=version("spanledger"),
+            listeners=addresses,
+            control_url=listener.url,
+            secret=secret,
+        )
+        running.write(self._settings.data)
+        self._parts.callback(runtime.forget, self._settings.data)
