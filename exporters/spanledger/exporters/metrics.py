@@ -1,0 +1,253 @@
+"""The ledger as Prometheus metrics.
+
+Counters come from the ledger's own monotone accounts, so that they survive restarts and stay right with any number of
+exporters; they are not counted in this process. Money is `Decimal` until the sample is made: the exposition format
+knows doubles only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final, cast
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder, generate_latest
+from prometheus_client.registry import Collector
+
+from spanledger.exporters.access import Scope
+from spanledger.exporters.readings import ZERO, Readings, Snapshot
+
+_log = logging.getLogger(__name__)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+StatsSource = Callable[[], Mapping[str, object]]
+"""Takes a snapshot of the receiver's own numbers (`spanledger.collector.stats.Stats.snapshot` and more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric's name, type, help and labels; the list in docs/metrics.md is checked against these."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+    def empty(self) -> CounterMetricFamily | GaugeMetricFamily:
+        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        return make(self.name, self.help, labels=self.labels)
+
+
+_BY_MODEL: Final = ("provider", "model", "org_id")
+
+LLM_REQUESTS: Final = Family(
+    "llm_requests_total", "counter", "Requests to LLM providers, failed ones included.", _BY_MODEL
+)
+LLM_TOKENS: Final = Family("llm_tokens_total", "counter", "Input and output tokens.", _BY_MODEL)
+LLM_COST: Final = Family("llm_cost_usd_total", "counter", "Cost in US dollars.", _BY_MODEL)
+LLM_UNKNOWN: Final = Family(
+    "llm_requests_unknown_model_total",
+    "counter",
+    "Requests whose model nobody told; in no other llm_ counter.",
+    ("org_id",),
+)
+LLM_ROLLING: Final = Family(
+    "llm_cost_usd_rolling_24h", "gauge", "Cost in US dollars of the calls started in the last 24 hours.", ("org_id",)
+)
+UNPRICED: Final = Family(
+    "spanledger_unpriced_calls_24h", "gauge", "Calls of the last 24 hours whose cost is unknown.", _BY_MODEL
+)
+SUPPRESSED: Final = Family(
+    "spanledger_duplicates_suppressed_24h",
+    "gauge",
+    "Spans and events of the last 24 hours that were recognised as further evidence of a call counted already.",
+    ("org_id", "reason"),
+)
+SUPPRESSED_USD: Final = Family(
+    "spanledger_duplicates_suppressed_usd_24h",
+    "gauge",
+    "What they would have added to the cost, in US dollars, had they been counted.",
+    ("org_id", "reason"),
+)
+SCRAPE_SUCCESS: Final = Family(
+    "spanledger_scrape_success", "gauge", "1 if the ledger was read for this scrape, 0 if last known values are shown."
+)
+
+LEDGER: Final = (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN, LLM_ROLLING, UNPRICED, SUPPRESSED, SUPPRESSED_USD)
+_COUNTERS: Final = {family.name: family for family in (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One number of the receiver: the key in its snapshot, the metric, and whether every token may see it."""
+
+    key: str
+    family: Family
+    is_for_all: bool = False
+
+
+STATS: Final = (
+    Stat(
+        "journal_bytes",
+        Family("spanledger_journal_bytes", "gauge", "Bytes in the journal, not yet in the ledger."),
+        True,
+    ),
+    Stat(
+        "journal_limit_bytes",
+        Family("spanledger_journal_limit_bytes", "gauge", "Bytes at which the journal refuses more."),
+        True,
+    ),
+    Stat(
+        "ingest_lag_seconds",
+        Family("spanledger_ingest_lag_seconds", "gauge", "Age of the newest evidence when it reached the ledger."),
+        True,
+    ),
+    Stat(
+        "requests",
+        Family("spanledger_requests_total", "counter", "Export requests acknowledged.", ("source",)),
+    ),
+    Stat(
+        "refused_requests",
+        Family("spanledger_refused_requests_total", "counter", "Export requests refused.", ("reason",)),
+    ),
+    Stat("received_bytes", Family("spanledger_received_bytes_total", "counter", "Bytes received.")),
+    Stat(
+        "accepted_records",
+        Family("spanledger_accepted_records_total", "counter", "Spans and log records acknowledged.", ("signal",)),
+    ),
+    Stat(
+        "refused_records",
+        Family("spanledger_refused_records_total", "counter", "Records refused in accepted requests.", ("reason",)),
+    ),
+    Stat(
+        "dropped_records",
+        Family("spanledger_dropped_records_total", "counter", "Records that are not about a model call.", ("signal",)),
+    ),
+    Stat(
+        "observations",
+        Family("spanledger_observations_total", "counter", "Records handed to the ledger as evidence of a call."),
+    ),
+    Stat(
+        "decode_errors",
+        Family("spanledger_decode_errors_total", "counter", "What could not be read after acceptance.", ("what",)),
+    ),
+    Stat("dead_letters", Family("spanledger_dead_letters_total", "counter", "Batches put aside for good.")),
+    Stat("store_retries", Family("spanledger_store_retries_total", "counter", "Times the store refused for now.")),
+    Stat("corrupt_bytes", Family("spanledger_journal_corrupt_bytes_total", "counter", "Journal bytes found damaged.")),
+)
+
+
+class LedgerCollector(Collector):
+    """Reads the ledger at every scrape, within one scope. `collect` never raises."""
+
+    def __init__(
+        self,
+        readings: Readings,
+        scope: Scope,
+        *,
+        stats: StatsSource | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._readings = readings
+        self._scope = scope
+        self._stats = stats
+        self._now = now
+        self._lock = threading.Lock()
+        self._last: Sequence[Metric] = tuple(family.empty() for family in LEDGER)
+        self._is_failing = False
+
+    def describe(self) -> Iterable[Metric]:
+        """All families without samples: the registry then knows their names without reading the store."""
+        yield from (family.empty() for family in LEDGER)
+        yield SCRAPE_SUCCESS.empty()
+        yield from (stat.family.empty() for stat in self._visible_stats())
+
+    def collect(self) -> Iterable[Metric]:
+        """The current values; the last known ones, and ``spanledger_scrape_success 0``, when the store fails."""
+        with self._lock:
+            success = self._refresh()
+            families = self._last
+        yield from families
+        state = SCRAPE_SUCCESS.empty()
+        state.add_metric([], 1.0 if success else 0.0)
+        yield state
+        yield from self._receiver()
+
+    def _refresh(self) -> bool:
+        try:
+            self._last = _families(self._readings.snapshot(self._scope, self._now()))
+        except Exception as error:  # noqa: BLE001 - the boundary to Prometheus: a scrape shows what is known
+            if not self._is_failing:
+                _log.warning("metrics show their last known values: %s", error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        return True
+
+    def _visible_stats(self) -> Sequence[Stat]:
+        if self._stats is None:
+            return ()
+        return [stat for stat in STATS if stat.is_for_all or self._scope.org_id is None]
+
+    def _receiver(self) -> Iterable[Metric]:
+        if self._stats is None:
+            return
+        values = self._stats()
+        for stat in self._visible_stats():
+            family = stat.family.empty()
+            value = values.get(stat.key)
+            if isinstance(value, Mapping):
+                for label, count in sorted(cast("Mapping[str, int | float]", value).items()):
+                    family.add_metric([label.lower()], float(count))
+            elif isinstance(value, int | float):
+                family.add_metric([], float(value))
+            if family.samples:
+                yield family
+
+
+def _families(snapshot: Snapshot) -> Sequence[Metric]:
+    sums: dict[tuple[Family, tuple[str, ...]], Decimal] = defaultdict(Decimal)
+    labels: tuple[str, ...]
+    orgs: set[str] = set()
+    for counter in snapshot.counters:
+        family = _COUNTERS.get(counter.metric)
+        if family is not None:
+            labels = (counter.org_id,) if family is LLM_UNKNOWN else (counter.provider, counter.model, counter.org_id)
+            sums[family, labels] += counter.value
+        orgs.add(counter.org_id)
+    for row in snapshot.last_day:
+        orgs.add(row.org_id)
+        sums[LLM_ROLLING, (row.org_id,)] += row.cost_usd
+        if row.unpriced_calls:
+            sums[UNPRICED, (row.provider, row.model, row.org_id)] += row.unpriced_calls
+    for org_id in orgs:
+        # A quiet organisation shows 0, it does not vanish.
+        sums[LLM_ROLLING, (org_id,)] += ZERO
+    for found in snapshot.suppressed:
+        sums[SUPPRESSED, (found.org_id, found.reason)] += found.observations
+        sums[SUPPRESSED_USD, (found.org_id, found.reason)] += found.cost_usd
+    lowered: dict[tuple[Family, tuple[str, ...]], Decimal] = defaultdict(Decimal)
+    for (family, labels), value in sums.items():
+        lowered[family, tuple(label.lower() for label in labels)] += value
+    families = {family: family.empty() for family in LEDGER}
+    for (family, labels), value in sorted(lowered.items(), key=lambda item: item[0][1]):
+        families[family].add_metric(labels, float(value))
+    return tuple(families.values())
+
+
+def render(collector: LedgerCollector, accept: str) -> tuple[bytes, str]:
+    """The scrape's body and content type: OpenMetrics when the ``Accept`` header asks for it, else text 0.0.4."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    if "application/openmetrics-text" in accept:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    return generate_latest(registry), CONTENT_TYPE

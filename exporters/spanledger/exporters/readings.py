@@ -1,0 +1,119 @@
+"""What the metrics and the API read from the ledger, as values: nothing here knows HTTP or Prometheus.
+
+All reads go to rollups and counters, so their cost does not grow with the number of calls; only the latest calls and
+breakdowns by session or user look at single calls, in a bounded span of time. Amounts are `Decimal` US dollars, times
+are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from typing import Any, Final, Protocol
+
+from clickhouse_connect.driver.client import Client
+
+from spanledger.exporters.access import Scope
+from spanledger.ledger.client import store_errors
+
+DAY: Final = timedelta(hours=24)
+ZERO: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One monotone counter; `provider` and `model` are lower case, ``""`` where the metric has no such label."""
+
+    metric: str
+    org_id: str
+    provider: str
+    model: str
+    value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """The last 24 hours of one label set."""
+
+    org_id: str
+    provider: str
+    model: str
+    cost_usd: Decimal
+    unpriced_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Evidence of the last 24 hours that would have been billed a second time, by what gave it away.
+
+    `cost_usd` is what it would have cost, as far as that is known.
+    """
+
+    org_id: str
+    reason: str
+    observations: int
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one scrape shows, read together."""
+
+    counters: Sequence[Counter]
+    last_day: Sequence[LastDay]
+    suppressed: Sequence[Suppressed]
+
+
+class Readings(Protocol):
+    """What the metrics need."""
+
+    def snapshot(self, scope: Scope, now: datetime, /) -> Snapshot:
+        """Read everything for one scrape.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        ...
+
+
+class StoreReadings:
+    """Reads through a client of the store (embedded or server). The client serialises its callers."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Any = client
+
+    def snapshot(self, scope: Scope, now: datetime) -> Snapshot:
+        """Read everything for one scrape; `now` ends the last 24 hours."""
+        until = now.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        since = until - DAY
+        return Snapshot(
+            counters=[Counter(*row) for row in self.rows("counters", scope)],
+            last_day=[LastDay(*row) for row in self.rows("last_day", scope, {"since": since, "until": until})],
+            suppressed=[
+                Suppressed(org_id, reason, observations, cost or ZERO)
+                for org_id, reason, observations, cost in self.rows("suppressed", scope, {"since": since})
+            ],
+        )
+
+    def rows(
+        self, name: str, scope: Scope, parameters: Mapping[str, Any] | None = None, text: str | None = None
+    ) -> Sequence[tuple[Any, ...]]:
+        """Run ``queries/<name>.sql`` (or `text`, made from it) within a scope.
+
+        Raises:
+            StoreError: the store does not answer, or refuses.
+        """
+        bound = {"all_orgs": scope.org_id is None, "org_id": scope.org_id or "", **(parameters or {})}
+        with store_errors(f"reading {name.replace('_', ' ')}"):
+            found: Sequence[tuple[Any, ...]] = self._client.query(text or sql(name), parameters=bound).result_rows
+        return found
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of ``queries/<name>.sql``."""
+    return resources.files("spanledger.exporters.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
