@@ -9,10 +9,10 @@ import zstandard
 
 from spanledger.collector.errors import MalformedError, TooLargeError, UnsupportedError
 
-_ZSTD_CHUNK: Final = 1 << 10
+ZSTD_CHUNK: Final = 1 << 10
 """Bytes fed at once. A block of 4 bytes may unpack to 128 KiB (RFC 8878 3.1.1.2), so this bounds the overshoot beyond
 the limit to 32 MiB; the unpacker itself knows no limit."""
-_ZSTD_WINDOW_MAX: Final = 128 << 20
+ZSTD_WINDOW_MAX: Final = 128 << 20
 """The largest window that ``zstd`` itself accepts without being asked (``ZSTD_WINDOWLOG_LIMIT_DEFAULT``)."""
 
 CODINGS: Final = ("identity", "gzip", "deflate", "zstd")
@@ -62,7 +62,7 @@ def _inflate(data: bytes, limit: int, window_bits: int, name: str) -> bytes:
 
 
 def _unzstd(data: bytes, limit: int) -> bytes:
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_MAX)
+    unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
     plain = bytearray()
     at = 0
     while at < len(data):  # zstd files may be concatenated
@@ -71,10 +71,10 @@ def _unzstd(data: bytes, limit: int) -> bytes:
             if at >= len(data):
                 raise MalformedError("the zstd body ends in the middle")
             try:
-                plain += frame.decompress(data[at : at + _ZSTD_CHUNK])
+                plain += frame.decompress(data[at : at + ZSTD_CHUNK])
             except zstandard.ZstdError as error:
                 raise MalformedError("the body is not valid zstd") from error
-            at += _ZSTD_CHUNK
+            at += ZSTD_CHUNK
             if len(plain) > limit:
                 raise _too_large(limit)
         at = min(at, len(data)) - len(frame.unused_data)

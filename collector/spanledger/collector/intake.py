@@ -27,6 +27,15 @@ _REASONS: tuple[tuple[type[CollectorError], str], ...] = (
 )
 
 
+def judge(signal: Signal, encoding: Encoding, body: bytes) -> Verdict:
+    """Which records of a request body can be read.
+
+    Raises:
+        MalformedError: the body is not OTLP.
+    """
+    return check_json(signal, body) if encoding is Encoding.JSON else check_protobuf(signal, body)
+
+
 class Intake:
     """The one door to the journal, shared by all receivers. Thread-safe."""
 
@@ -48,18 +57,22 @@ class Intake:
         """
         if len(body) > self.max_body_bytes:
             raise TooLargeError(f"the body has {len(body)} bytes, the limit is {self.max_body_bytes}")
-        verdict = check_json(signal, body) if encoding is Encoding.JSON else check_protobuf(signal, body)
+        verdict = judge(signal, encoding, body)
         if verdict.accepted and signal is not Signal.METRICS:
             self._journal.append(org_id, signal, encoding, body)
+        self.count(transport, signal, len(body), verdict)
+        return verdict
+
+    def count(self, transport: str, signal: Signal, size: int, verdict: Verdict) -> None:
+        """Count a request that was taken."""
         name = signal.name.lower()
         with self._stats.lock:
             self._stats.requests[f"{transport}/{name}"] += 1
-            self._stats.received_bytes += len(body)
+            self._stats.received_bytes += size
             self._stats.accepted_records[name] += verdict.accepted
             self._stats.refused_records.update(verdict.refused)
             if signal is Signal.METRICS:
                 self._stats.dropped_records[name] += verdict.accepted
-        return verdict
 
     def count_refusal(self, error: CollectorError) -> None:
         """Count a request that was refused as a whole. Receivers call it once per refusal."""

@@ -25,14 +25,13 @@ from typing import Final
 
 from spanledger.collector.errors import JournalFullError, RetryableError, StartupError, UnavailableError
 from spanledger.collector.segment import (
-    FRAME_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     SUFFIX,
     Frame,
     FrameFields,
     Gap,
     Position,
-    frame_size,
+    claimed_frame_size,
     last_whole_frame,
     new_segment_header,
     next_valid,
@@ -89,10 +88,9 @@ class Disk:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request that waits for its fsync."""
+    """Frames of one caller that wait for their fsync."""
 
-    fields: FrameFields
-    payload: bytes
+    frames: Sequence[tuple[FrameFields, bytes]]
     size: int
     wake: threading.Event = field(default_factory=threading.Event)
     leads: bool = False
@@ -156,15 +154,19 @@ class Journal:
     def append(
         self, org_id: str, signal: Signal, encoding: Encoding, payload: bytes, received_ns: int | None = None
     ) -> None:
-        """Store one request; return when it is durable.
+        """Store one request; return when it is durable. See `append_many`."""
+        received_ns = time.time_ns() if received_ns is None else received_ns
+        self.append_many([(FrameFields(org_id, signal, encoding, received_ns), payload)])
+
+    def append_many(self, frames: Sequence[tuple[FrameFields, bytes]]) -> None:
+        """Store requests, fields and payloads, with one fsync; return when all are durable.
 
         Raises:
-            JournalFullError: the byte limit is reached or the disk is full; nothing was stored.
-            UnavailableError: the disk failed or the journal is closed; nothing was stored that is not sent again.
+            JournalFullError: the byte limit is reached or the disk is full.
+            UnavailableError: the disk failed or the journal is closed.
+                After either, some of the frames may be stored all the same: sending them again does no harm.
         """
-        received_ns = time.time_ns() if received_ns is None else received_ns
-        fields = FrameFields(org_id, signal, encoding, received_ns)
-        waiting = _Waiting(fields, payload, FRAME_HEADER_BYTES + len(org_id.encode()) + len(payload))
+        waiting = _Waiting(frames, sum(fields.frame_size(payload) for fields, payload in frames))
         with self._lock:
             if self._closed:
                 raise UnavailableError("the collector is stopping")
@@ -214,13 +216,14 @@ class Journal:
             raise JournalFullError(f"the disk of {self._directory} has only {free} bytes left")
         buffers: list[bytes] = []
         offset = self._write_offset
-        for waiting in group:
-            if self._fd < 0 or (offset > 0 and offset + waiting.size > self._segment_bytes):
+        for fields, payload in (frame for waiting in group for frame in waiting.frames):
+            frame_size = fields.frame_size(payload)
+            if self._fd < 0 or (offset > 0 and offset + frame_size > self._segment_bytes):
                 self._flush(buffers, offset)
                 buffers = [self._start_segment()]
                 offset = SEGMENT_HEADER_BYTES
-            buffers += (waiting.fields.head(waiting.payload, self._write_salt), waiting.payload)
-            offset += waiting.size
+            buffers += (fields.head(payload, self._write_salt), payload)
+            offset += frame_size
         self._flush(buffers, offset)
 
     def _flush(self, buffers: list[bytes], end: int) -> None:
@@ -329,7 +332,7 @@ class Journal:
         if salt is None:
             return [Gap(os.pread(fd, size, 0), Position(segment, size))]
         data = os.pread(fd, min(max_bytes, size - offset), offset)
-        first = frame_size(data, 0)
+        first = claimed_frame_size(data, 0)
         if first is not None and first > len(data):
             data = os.pread(fd, min(first, size - offset), offset)
         items: list[Frame | Gap] = []

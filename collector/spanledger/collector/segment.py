@@ -87,6 +87,10 @@ class FrameFields:
     encoding: Encoding
     received_ns: int
 
+    def frame_size(self, payload: bytes) -> int:
+        """Bytes of the whole frame."""
+        return FRAME_HEADER_BYTES + len(self.org_id.encode()) + len(payload)
+
     def head(self, payload: bytes, salt: int) -> bytes:
         """Everything of the frame that stands before its payload."""
         org = self.org_id.encode()
@@ -94,7 +98,7 @@ class FrameFields:
         return _PREFIX.pack(MAGIC, len(payload), zlib.crc32(payload, zlib.crc32(fields, salt))) + fields
 
 
-def frame_size(data: bytes, offset: int) -> int | None:
+def claimed_frame_size(data: bytes, offset: int) -> int | None:
     """Size that the header at `offset` claims for its frame; ``None`` when there is no whole header."""
     if len(data) - offset < FRAME_HEADER_BYTES or not data.startswith(MAGIC, offset):
         return None
@@ -105,7 +109,7 @@ def frame_size(data: bytes, offset: int) -> int | None:
 
 def valid_frame_size(data: bytes, offset: int, salt: int) -> int | None:
     """Size of the frame at `offset` when all of it is there and its checksum holds, else ``None``."""
-    size = frame_size(data, offset)
+    size = claimed_frame_size(data, offset)
     if size is None or offset + size > len(data):
         return None
     checksum: int = _PREFIX.unpack_from(data, offset)[2]

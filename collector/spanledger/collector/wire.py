@@ -121,6 +121,7 @@ _CLASSES: Final = _build()
 TraceRequest: Final[Any] = _CLASSES["TraceRequest"]
 LogsRequest: Final[Any] = _CLASSES["LogsRequest"]
 RawRequest: Final[Any] = _CLASSES["RawRequest"]
+RawGroup: Final[Any] = _CLASSES["RawGroup"]
 Span: Final[Any] = _CLASSES["Span"]
 LogRecord: Final[Any] = _CLASSES["LogRecord"]
 Event: Final[Any] = _CLASSES["Event"]
