@@ -1,0 +1,168 @@
+"""From all evidence about one call to one description of it: the richest leaf wins, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from spanledger.ledger.matching import MAKERS, directness
+from spanledger.semconv.observation import Observation, ToolCall
+from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage
+
+T = TypeVar("T")
+
+
+def richness(observation: Observation) -> tuple[bool, bool, bool, int, int]:
+    """Sort key, richest first: measured, complete, known, more classes, closer to the wire."""
+    usage = observation.usage
+    classes = _known(usage, INPUT_CLASSES) + _known(usage, OUTPUT_CLASSES)
+    return (
+        not usage.is_known,
+        usage.estimated,
+        usage.partial,
+        -classes,
+        directness(observation.scope_name, observation.signal),
+    )
+
+
+def merge(
+    leaves: Sequence[Observation], details: Sequence[Observation], inner_first: Sequence[Observation]
+) -> Observation:
+    """One observation that says what all of them say together.
+
+    Args:
+        leaves: richest first, at least one.
+        details: observations that only fill gaps.
+        inner_first: the same leaves, the innermost first: labels of the inner span win, the outer fills the gaps.
+    """
+    best = leaves[0]
+    everything = (*leaves, *details)
+    timed = next((leaf for leaf in leaves if leaf.ended_ns > leaf.started_ns), best)
+    labels: dict[str, str] = {}
+    for leaf in (*inner_first, *details):
+        for name, value in leaf.labels.items():
+            labels.setdefault(name, value)
+
+    def text(field: Callable[[Observation], str], order: Iterable[Observation] = everything) -> str:
+        return next((value for value in map(field, order) if value), "")
+
+    def known(field: Callable[[Observation], T | None]) -> T | None:
+        return next((value for value in map(field, everything) if value is not None), None)
+
+    outward = (*inner_first, *details)
+    return replace(
+        best,
+        received_ns=min(observation.received_ns for observation in everything),
+        started_ns=timed.started_ns,
+        ended_ns=timed.ended_ns,
+        ttft_ns=known(lambda o: o.ttft_ns),
+        provider=_provider(leaves, details),
+        operation=text(lambda o: o.operation),
+        request_model=_fullest([o.request_model for o in everything]),
+        response_model=_fullest([o.response_model for o in everything]),
+        response_id=text(lambda o: o.response_id),
+        request_id=text(lambda o: o.request_id),
+        usage=merge_usage([observation.usage for observation in everything]),
+        error_type=text(lambda o: o.error_type) if best.status == "error" else "",
+        http_status=known(lambda o: o.http_status),
+        stop_reason=text(lambda o: o.stop_reason),
+        is_stream=known(lambda o: o.is_stream),
+        is_batch=any(o.is_batch for o in everything),
+        batch_id=text(lambda o: o.batch_id),
+        service_tier=text(lambda o: o.service_tier),
+        max_output_tokens=known(lambda o: o.max_output_tokens),
+        exact_cost_usd=known(lambda o: o.exact_cost_usd),
+        claimed_cost_usd=known(lambda o: o.claimed_cost_usd),
+        claimed_price_id=text(lambda o: o.claimed_price_id),
+        session_id=text(lambda o: o.session_id, outward),
+        user_id=text(lambda o: o.user_id, outward),
+        team_id=text(lambda o: o.team_id, outward),
+        feature=text(lambda o: o.feature, outward),
+        labels=labels,
+        service_name=text(lambda o: o.service_name),
+        environment=text(lambda o: o.environment),
+        server_address=text(lambda o: o.server_address),
+        api_key_fingerprint=text(lambda o: o.api_key_fingerprint),
+        organization=text(lambda o: o.organization),
+        project=text(lambda o: o.project),
+        workspace=text(lambda o: o.workspace),
+        tool_calls=_tool_calls(everything),
+        notes=tuple(sorted({note for o in everything for note in o.notes})),
+    )
+
+
+def _provider(leaves: Sequence[Observation], details: Sequence[Observation]) -> str:
+    named = [o.provider for o in (*leaves, *details) if o.provider]
+    # Whoever names the reseller has looked at the host; the maker's name comes with the SDK.
+    return next((name for name in named if name not in MAKERS), named[0] if named else "")
+
+
+def _fullest(names: Sequence[str]) -> str:
+    first = next((name for name in names if name), "")
+    # Some families cut "us.anthropic." or "openai/" off the name that was asked for; the long form prices better.
+    longer = [name for name in names if first and name.endswith(first)]
+    return max(longer, key=len, default=first)
+
+
+def _tool_calls(observations: Sequence[Observation]) -> tuple[ToolCall, ...]:
+    return max((o.tool_calls for o in observations), key=len)
+
+
+def _known(usage: Usage, classes: Iterable[str]) -> int:
+    return sum(getattr(usage, name) is not None for name in classes)
+
+
+def merge_usage(usages: Sequence[Usage]) -> Usage:
+    """Input side and output side each from its best source (`usages` comes richest first), counts from all.
+
+    A cache-write total whose 5-minute and 1-hour shares another source knows gives way to the shares.
+    """
+    parts: dict[str, int | None] = {}
+    sources: list[Usage] = []
+    for classes, total in ((INPUT_CLASSES, _input_total), (OUTPUT_CLASSES, _output_total)):
+        known = [usage for usage in usages if total(usage) is not None]
+        if not known:
+            continue
+        source = min(known, key=lambda usage: (usage.estimated, usage.partial, -_known(usage, classes)))
+        sources.append(source)
+        parts.update({name: getattr(source, name) for name in classes})
+    if parts.get("cache_write") is not None:
+        split = next(
+            (
+                usage
+                for usage in usages
+                if (usage.cache_write_5m is not None or usage.cache_write_1h is not None)
+                and usage.cache_write is None
+                and usage.cache_write_tokens == parts["cache_write"]
+            ),
+            None,
+        )
+        if split is not None and parts.get("cache_write_5m") is None and parts.get("cache_write_1h") is None:
+            parts |= {
+                "cache_write": None,
+                "cache_write_5m": split.cache_write_5m,
+                "cache_write_1h": split.cache_write_1h,
+            }
+    counts: dict[str, int] = {}
+    for usage in usages:
+        for name, count in usage.counts.items():
+            counts[name] = max(count, counts.get(name, 0))
+    judged = sources or list(usages)
+    return Usage(
+        **parts,
+        counts=counts,
+        partial=any(usage.partial for usage in judged),
+        estimated=any(usage.estimated for usage in judged),
+    )
+
+
+def _input_total(usage: Usage) -> int | None:
+    return usage.input_tokens
+
+
+def _output_total(usage: Usage) -> int | None:
+    return usage.output_tokens
+
+
+__all__ = ["merge", "merge_usage", "richness"]
