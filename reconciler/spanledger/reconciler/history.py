@@ -1,0 +1,77 @@
+"""What earlier syncs covered: where the next one begins, and what an interrupted one need not repeat."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from spanledger.reconciler.errors import State
+from spanledger.reconciler.store import BillStore, Place
+from spanledger.reconciler.streams import Policy
+from spanledger.reconciler.windows import Grain, next_slot, slot_name, slot_start
+
+RESUME_WITHIN: Final = timedelta(hours=24)
+"""An interrupted run is continued by the next one with the same range for this long; later it starts afresh."""
+
+_ENDED: Final = (State.OK, State.DEGRADED, State.DELAYED_BY_PROVIDER)
+
+
+def cursor_of(store: BillStore, place: Place, policy: Policy, today: date) -> date | None:
+    """The first day not covered since the oldest committed slot: a gap, or the day after the newest slot.
+
+    ``None`` before the first pull. Gaps older than the provider's memory cannot be filled and do not count.
+    """
+    committed = store.slot_names(place)
+    days = sorted(_first_day(slot, policy.grain) for slot in committed)
+    if not days:
+        return None
+    day = days[0]
+    if policy.history_days is not None:
+        day = max(day, slot_start(today - timedelta(days=policy.history_days), policy.grain))
+    covered = set(days)
+    while day in covered:
+        day = next_slot(day, policy.grain)
+    return day
+
+
+def silent_day(store: BillStore, place: Place, policy: Policy, now: datetime) -> date | None:
+    """The newest day that should have data by now and has none, although each day of the week before it has."""
+    if policy.grain is not Grain.DAY:
+        return None
+    lines = store.slot_names(place)
+    day = (now - policy.expected_delay).date() - timedelta(days=1)
+    if lines.get(slot_name(day, Grain.DAY)) != 0:
+        return None
+    before = [lines.get(slot_name(day - timedelta(days=back), Grain.DAY), 0) for back in range(1, 8)]
+    return day if all(before) else None
+
+
+def completed_slices(
+    store: BillStore, place: Place, since: date, until: date, now: datetime
+) -> tuple[str, frozenset[tuple[date, date]]]:
+    """The id of an unfinished run with this range, and its slices that were completed; ``""`` when there is none."""
+    found = store.rows(
+        "SELECT run_id, step, since, until, state FROM spanledger.sync_runs WHERE org_id = {org:String} "
+        "AND connection = {name:String} AND stream = {stream:String} AND run_since = {since:Date} "
+        "AND run_until = {until:Date} AND started_at > {oldest:DateTime64(3)} ORDER BY finished_at, step",
+        {
+            "org": place.org_id,
+            "name": place.connection,
+            "stream": place.stream,
+            "since": since,
+            "until": until,
+            "oldest": now - RESUME_WITHIN,
+        },
+        "looking for an interrupted sync",
+    )
+    if not found:
+        return "", frozenset()
+    last = str(found[-1][0])
+    mine = [row for row in found if str(row[0]) == last]
+    if any(step == "run" and state in _ENDED for _, step, _, _, state in mine):
+        return "", frozenset()
+    return last, frozenset((row[2], row[3]) for row in mine if row[1] == "slice")
+
+
+def _first_day(slot: str, grain: Grain) -> date:
+    return date.fromisoformat(f"{slot}-01" if grain is Grain.MONTH else slot)

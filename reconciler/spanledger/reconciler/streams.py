@@ -1,0 +1,213 @@
+"""What a connector is made of: streams that answer for a window of days with lines.
+
+A connector is authentication plus streams; a stream is "which request first", "which request next" and "which lines
+does this page hold". Everything else (retries, budget, slices, replacement, raw copies, cursors) is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from spanledger.reconciler.bill_line import BillLine, Kind
+from spanledger.reconciler.documents import load
+from spanledger.reconciler.errors import PermanentSyncError, State, TruncatedError
+from spanledger.reconciler.http.api import Api
+from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.windows import Grain, Window
+
+MAX_PAGES: Final = 100_000
+"""No window has this many pages: a provider that keeps paging is looping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a stream is pulled.
+
+    Attributes:
+        trailing_days: how far back every nightly pull goes: the provider may restate that many days.
+        hot_days: how far back the pulls in between go.
+        slice_days: how many days one slice asks for and replaces.
+        final_after: a day that ended this long ago is taken as final when the provider has no mark of its own.
+        history_days: how far back the provider answers at all; ``None`` when it does not say.
+        earliest: the first day that the provider has at all.
+        expected_delay: data of a day should be there this long after the day's end.
+        deep_days: on these days of a month the nightly pull goes back to the start of the previous month.
+        grain: the slot that is replaced as a whole.
+        zone: where the provider's days begin.
+    """
+
+    trailing_days: int
+    hot_days: int = 3
+    slice_days: int = 31
+    final_after: timedelta = timedelta(days=3)
+    history_days: int | None = None
+    earliest: date | None = None
+    expected_delay: timedelta = timedelta(hours=36)
+    deep_days: tuple[int, ...] = ()
+    grain: Grain = Grain.DAY
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One response as a parser sees it; ``request`` holds what the parser may need of the question."""
+
+    body: bytes
+    document: Any
+    request: ApiRequest
+    fetched_at: datetime
+
+    @classmethod
+    def of(cls, response: ApiResponse) -> Page:
+        return cls(response.body, response.document, response.request, response.fetched_at)
+
+
+@dataclass(slots=True)
+class Context:
+    """What a parser is given beside the page, and where it leaves remarks.
+
+    Attributes:
+        window: the days that were asked for.
+        now: when the pull began.
+        notes: counts by kind of what could not be read in full; shown to the user.
+        delayed_until: the provider's own watermark, when it is older than it should be.
+    """
+
+    window: Window
+    now: datetime
+    notes: Counter[str] = field(default_factory=Counter[str])
+    delayed_until: datetime | None = None
+
+
+class Stream(Protocol):
+    """One kind of report of a provider."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def permission(self) -> str:
+        """The scope or role that it needs, in the provider's words."""
+        ...
+
+    @property
+    def grouped_by(self) -> Sequence[str]:
+        """The dimensions that its requests ask for."""
+        ...
+
+    def requests(self, window: Window) -> Iterable[ApiRequest]:
+        """The opening requests for a window; each is followed to its last page before the next."""
+        ...
+
+    def follow(self, page: Page) -> ApiRequest | None:
+        """The request for the next page; ``None`` after the last one.
+
+        Raises:
+            TruncatedError: the provider says that it left something out.
+        """
+        ...
+
+    def parse(self, page: Page, context: Context) -> Iterable[BillLine]:
+        """The lines of a page. Pure: the same page gives the same lines, also months later from the kept copy.
+
+        Raises:
+            ShapeError: the page is not what the provider documents.
+            MoneyError: an amount is not a number.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagedStream:
+    """A stream made of functions: the usual way to write one."""
+
+    name: str
+    kind: Kind
+    policy: Policy
+    permission: str = ""
+    grouped_by: Sequence[str] = ()
+    opening: Callable[[Window], Iterable[ApiRequest]]
+    next_page: Callable[[Page], ApiRequest | None]
+    lines: Callable[[Page, Context], Iterable[BillLine]]
+
+    def requests(self, window: Window) -> Iterable[ApiRequest]:
+        return self.opening(window)
+
+    def follow(self, page: Page) -> ApiRequest | None:
+        return self.next_page(page)
+
+    def parse(self, page: Page, context: Context) -> Iterable[BillLine]:
+        return self.lines(page, context)
+
+
+def last_page(page: Page) -> None:
+    """For reports that come in one page."""
+    del page
+
+
+def pages(api: Api, stream: Stream, window: Window) -> Iterator[ApiResponse]:
+    """Every page of a window, in order.
+
+    Raises:
+        SyncError: see `Api.send`; a cursor that does not move is a `PermanentSyncError`.
+    """
+    for opening in stream.requests(window):
+        seen: set[tuple[object, ...]] = set()
+        request: ApiRequest | None = opening
+        while request is not None:
+            identity = request.identity()
+            if identity in seen or len(seen) >= MAX_PAGES:
+                raise PermanentSyncError(
+                    State.DEGRADED,
+                    f"{api.name} repeated a page cursor for {request.path}; stopped, and nothing was taken over",
+                )
+            seen.add(identity)
+            response = api.send(request)
+            yield response
+            request = stream.follow(Page.of(response))
+
+
+def request_context(request: ApiRequest) -> dict[str, Any]:
+    """The request as JSON, to be kept beside its response."""
+    return {
+        "method": request.method,
+        "path": request.path,
+        "params": [list(pair) for pair in request.params],
+        "json": request.json,
+        "reads": request.reads,
+    }
+
+
+def kept_page(body: bytes, context: Mapping[str, Any], fetched_at: datetime) -> Page:
+    """The page again from its kept copy."""
+    request = ApiRequest(
+        method=str(context.get("method", "GET")),
+        path=str(context.get("path", "/")),
+        params=tuple((str(name), str(value)) for name, value in context.get("params", ())),
+        json=context.get("json"),
+        reads=str(context.get("reads", "json")),
+    )
+    document = load(body) if request.reads == "json" and body else None
+    return Page(body, document, request, fetched_at)
+
+
+__all__ = [
+    "MAX_PAGES",
+    "Context",
+    "Page",
+    "PagedStream",
+    "Policy",
+    "Stream",
+    "TruncatedError",
+    "kept_page",
+    "last_page",
+    "pages",
+    "request_context",
+]
