@@ -77,11 +77,27 @@ SUPPRESSED_USD: Final = Family(
     "What they would have added to the cost, in US dollars, had they been counted.",
     ("org_id", "reason"),
 )
+PENDING: Final = Family(
+    "spanledger_counter_adjustment_pending",
+    "gauge",
+    "By how much a counter is ahead of the ledger after a correction; later growth uses it up.",
+    ("metric", "org_id"),
+)
 SCRAPE_SUCCESS: Final = Family(
     "spanledger_scrape_success", "gauge", "1 if the ledger was read for this scrape, 0 if last known values are shown."
 )
 
-LEDGER: Final = (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN, LLM_ROLLING, UNPRICED, SUPPRESSED, SUPPRESSED_USD)
+LEDGER: Final = (
+    LLM_REQUESTS,
+    LLM_TOKENS,
+    LLM_COST,
+    LLM_UNKNOWN,
+    LLM_ROLLING,
+    UNPRICED,
+    SUPPRESSED,
+    SUPPRESSED_USD,
+    PENDING,
+)
 _COUNTERS: Final = {family.name: family for family in (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN)}
 
 
@@ -222,6 +238,7 @@ def _families(snapshot: Snapshot) -> Sequence[Metric]:
         if family is not None:
             labels = (counter.org_id,) if family is LLM_UNKNOWN else (counter.provider, counter.model, counter.org_id)
             sums[family, labels] += counter.value
+            sums[PENDING, (counter.metric, counter.org_id)] += counter.pending
         orgs.add(counter.org_id)
     for row in snapshot.last_day:
         orgs.add(row.org_id)

@@ -15,24 +15,14 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, Protocol
 
-from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.query import QueryResult
 
 from spanledger.exporters.access import Scope
-from spanledger.ledger.client import store_errors
+from spanledger.ledger.counters import Counter
 
 DAY: Final = timedelta(hours=24)
 ZERO: Final = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """One monotone counter; `provider` and `model` are lower case, ``""`` where the metric has no such label."""
-
-    metric: str
-    org_id: str
-    provider: str
-    model: str
-    value: Decimal
+SUPPRESSED_FRESH: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +58,18 @@ class Snapshot:
     suppressed: Sequence[Suppressed]
 
 
+class LedgerReader(Protocol):
+    """What we need of the ledger (`spanledger.ledger.store.Ledger`). Thread-safe."""
+
+    def counters(self, org_id: str | None = None) -> Sequence[Counter]:
+        """All counters, or those of one organisation."""
+        ...
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> QueryResult:
+        """Run read-only SQL."""
+        ...
+
+
 class Readings(Protocol):
     """What the metrics need."""
 
@@ -81,35 +83,43 @@ class Readings(Protocol):
 
 
 class StoreReadings:
-    """Reads through a client of the store (embedded or server). The client serialises its callers."""
+    """Reads the ledger. Thread-safe as far as the ledger is."""
 
-    def __init__(self, client: Client) -> None:
-        self._client: Any = client
+    def __init__(self, ledger: LedgerReader) -> None:
+        self._ledger = ledger
+        self._suppressed: dict[Scope, tuple[datetime, Sequence[Suppressed]]] = {}
 
     def snapshot(self, scope: Scope, now: datetime) -> Snapshot:
         """Read everything for one scrape; `now` ends the last 24 hours."""
         until = now.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         since = until - DAY
         return Snapshot(
-            counters=[Counter(*row) for row in self.rows("counters", scope)],
+            counters=self._ledger.counters(scope.org_id),
             last_day=[LastDay(*row) for row in self.rows("last_day", scope, {"since": since, "until": until})],
-            suppressed=[
+            suppressed=self._recently_suppressed(scope, now, since),
+        )
+
+    def _recently_suppressed(self, scope: Scope, now: datetime, since: datetime) -> Sequence[Suppressed]:
+        """Read again once a minute at most: it is the one reading whose cost grows with what it counts."""
+        read_at, found = self._suppressed.get(scope, (None, ()))
+        if read_at is None or not timedelta(0) <= now - read_at < SUPPRESSED_FRESH:
+            found = [
                 Suppressed(org_id, reason, observations, cost or ZERO)
                 for org_id, reason, observations, cost in self.rows("suppressed", scope, {"since": since})
-            ],
-        )
+            ]
+            self._suppressed[scope] = (now, found)
+        return found
 
     def rows(
         self, name: str, scope: Scope, parameters: Mapping[str, Any] | None = None, text: str | None = None
-    ) -> Sequence[tuple[Any, ...]]:
+    ) -> Sequence[Sequence[Any]]:
         """Run ``queries/<name>.sql`` (or `text`, made from it) within a scope.
 
         Raises:
             StoreError: the store does not answer, or refuses.
         """
         bound = {"all_orgs": scope.org_id is None, "org_id": scope.org_id or "", **(parameters or {})}
-        with store_errors(f"reading {name.replace('_', ' ')}"):
-            found: Sequence[tuple[Any, ...]] = self._client.query(text or sql(name), parameters=bound).result_rows
+        found: Sequence[Sequence[Any]] = self._ledger.query(text or sql(name), bound).result_rows
         return found
 
 

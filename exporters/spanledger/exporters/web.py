@@ -30,7 +30,7 @@ from spanledger.exporters.access import Access, AccessDeniedError, Scope, bearer
 from spanledger.exporters.compression import encoder_for
 from spanledger.exporters.latest import CallsRequest, latest_calls
 from spanledger.exporters.metrics import LedgerCollector, StatsSource, render
-from spanledger.exporters.readings import StoreReadings
+from spanledger.exporters.readings import LedgerReader, StoreReadings
 from spanledger.exporters.spend import BadRequestError, SpendRequest, spend
 from spanledger.ledger.errors import RetryableStoreError, StoreError
 
@@ -49,7 +49,7 @@ def utc_now() -> datetime:
 
 
 def create_app(
-    readings: StoreReadings,
+    ledger: LedgerReader,
     *,
     access: Access | None = None,
     checks: Mapping[str, Check] | None = None,
@@ -59,14 +59,14 @@ def create_app(
     """The application.
 
     Args:
-        readings: reads the ledger.
+        ledger: the open ledger.
         access: who may see what of metrics and API; by default everybody who reaches the listener sees everything.
             Health is open to all.
         checks: what ``/readyz`` asks, by name (see `spanledger.exporters.health`).
         stats: the receiver's own numbers, shown as ``spanledger_*`` metrics.
         now: the clock.
     """
-    web = _Web(readings, access or Access(is_open=True), checks or {}, stats, now)
+    web = _Web(StoreReadings(ledger), access or Access(is_open=True), checks or {}, stats, now)
     return Starlette(
         routes=[
             Route("/metrics", web.metrics, methods=["GET"]),
