@@ -13,7 +13,7 @@ from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, Intake
 from spanledger.collector.journal import Journal, JournalSettings
 from spanledger.collector.pipeline import Pipeline
 from spanledger.collector.stats import Stats
-from spanledger.ledger.client import Lock, StoreTarget
+from spanledger.ledger.client import StoreTarget
 from spanledger.ledger.store import Ledger
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.prices import PriceBook
@@ -55,8 +55,6 @@ def open_ingest(
     """
     with ExitStack() as parts:
         data.mkdir(parents=True, exist_ok=True)
-        if target.path is not None:
-            parts.callback(Lock(target.path).release)
         ledger = Ledger.open(target, prices=PriceBook())
         parts.callback(ledger.close)
         stats = Stats()

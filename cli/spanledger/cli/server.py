@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanledger.cli import runtime
 from spanledger.cli.addresses import Address
@@ -26,7 +26,12 @@ from spanledger.collector.intake import Intake
 from spanledger.collector.pipeline import Pipeline
 from spanledger.exporters import sql_endpoint, web
 from spanledger.exporters.access import Access
-from spanledger.ledger.client import StoreTarget
+from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
+from spanledger.exporters.readings import StoreReadings
+from spanledger.ledger.client import StoreTarget, connect
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 LISTENERS: Final = ("otlp-grpc", "otlp-http", "http", "sql")
 CONTROL: Final = Address("127.0.0.1", 0)
@@ -136,16 +141,38 @@ class Server:
         if "otlp-http" in sockets:
             apps["otlp-http"] = http_receiver.create_app(intake, authenticator("otlp-http"))
         if "http" in sockets:
-            apps["http"] = web.create_app(
-                ledger, access=access("http"), ready=lambda: pipeline.ready, stats=ingest.stats
-            )
+            apps["http"] = self._web(ingest, access("http"))
         if "sql" in sockets:
-            apps["sql"] = sql_endpoint.create_app(ledger.client, access=access("sql"))
+            apps["sql"] = sql_endpoint.create_app(self._client(), access=access("sql"))
         for name, app in apps.items():
             addresses[name] = self._host(Listener(name, app, sockets[name], settings.tls.get(name))).url
         self._announce(addresses, intake, pipeline)
         for name in LISTENERS:
             self._report(f"{name:<10} {addresses.get(name, 'off')}")
+
+    def _client(self) -> Client:
+        """A further client of the store, closed at the end: readers must not wait for the writer."""
+        client = connect(self._settings.target)
+        self._parts.callback(client.close)
+        return client
+
+    def _web(self, ingest: Ingest, access: Access) -> AsgiApp:
+        target, limit = self._settings.target, self._settings.journal_bytes
+
+        def numbers() -> dict[str, object]:
+            return ingest.stats.snapshot() | {
+                "journal_bytes": ingest.pipeline.pending_bytes,
+                "journal_limit_bytes": limit,
+            }
+
+        client = self._client()
+        checks: dict[str, Check] = {
+            "store": store_writable(client, target.path),
+            "journal": journal_below_limit(numbers),
+            "pipeline": lambda: ingest.pipeline.store_trouble or None,
+            "progress": pipeline_moves(numbers),
+        }
+        return web.create_app(StoreReadings(client), access=access, checks=checks, stats=numbers)
 
     def _host(self, listener: Listener) -> Listener:
         listener.start()

@@ -161,6 +161,8 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    if level.lower() != "debug":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _say(line: str) -> None:
