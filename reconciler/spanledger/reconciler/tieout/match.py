@@ -6,9 +6,10 @@ grain that both sides share to coarser ones, and each step only pairs what the e
 1. same day, model, token class and every split dimension (key, project, workspace, tier, batch);
 2. the same with split dimensions that one side does not say; then the model's family (dated snapshot and alias);
 3. the same class where one side does not say the model (tool fees mostly);
-4. amounts that come without a quantity, against everything booked in their place;
-5. the same side of the call in another class (telemetry without the cache split, reasoning billed as output);
-6. the neighbouring day (a call booked at its start and billed at its end).
+4. a part of every day that moves over midnight in one direction (another time zone, calls billed at their end);
+5. amounts that come without a quantity, against everything booked in their place;
+6. the same side of the call in another class (telemetry without the cache split, reasoning billed as output);
+7. what is left over on the neighbouring day.
 """
 
 from __future__ import annotations
@@ -18,9 +19,19 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final
+from itertools import product
+from typing import Any, Final
 
-from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName, compatible
+from spanledger.reconciler.tieout.items import (
+    SPLIT_DIMS,
+    Billed,
+    Booked,
+    Charge,
+    Dims,
+    Finding,
+    ResidualName,
+    compatible,
+)
 from spanledger.reconciler.tieout.pools import ZERO, BilledPool, BookedPool
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES
 
@@ -160,6 +171,7 @@ def tie_out(
     run.match(lambda d: (d.day, d.model, d.token_class), compatible)
     run.match(lambda d: (d.day, family(d.model), d.token_class), compatible)
     run.match(lambda d: (d.day, d.token_class), _model_unsaid)
+    _carried_over_midnight(run)
     for item in amounts_only:
         _amount_only(run, item)
     run.match(lambda d: (d.day, family(d.model), side) if (side := _FAMILY.get(d.token_class)) else None, compatible)
@@ -229,6 +241,56 @@ def _amount_only(run: _Run, item: Billed) -> None:
     else:
         name, cause = ResidualName.UNEXPLAINED, "the bill gives no quantity here: telemetry or price, it cannot be told"
     run.note(name, dims, difference, None, item, cause)
+
+
+@dataclass(slots=True)
+class _Place:
+    """One place over all days: what is left over, and what each side holds a day in all."""
+
+    billed: list[BilledPool] = field(default_factory=list[BilledPool])
+    booked: list[BookedPool] = field(default_factory=list[BookedPool])
+    billed_by_day: dict[date, Decimal] = field(default_factory=lambda: defaultdict[date, Decimal](Decimal))
+    booked_by_day: dict[date, Decimal] = field(default_factory=lambda: defaultdict[date, Decimal](Decimal))
+
+    def carries(self) -> bool:
+        """Whether the days differ as if a part of each moved over midnight, always in the same direction.
+
+        The quantity on its way at each midnight is the running sum of billed minus booked. It must not change its sign,
+        not exceed what was booked on the day, and be there on at least half of the days (on three at the least).
+        """
+        on_its_way = ZERO
+        signs: set[bool] = set()
+        moving = 0
+        days = sorted(self.billed_by_day.keys() | self.booked_by_day.keys())
+        for day in days[:-1]:
+            on_its_way += self.billed_by_day[day] - self.booked_by_day[day]
+            if on_its_way:
+                moving += 1
+                signs.add(on_its_way > 0)
+                source = self.booked_by_day[day] if on_its_way < 0 else self.billed_by_day[day]
+                if abs(on_its_way) > source:
+                    return False
+        return len(signs) == 1 and moving >= max(3, len(days) / 2)
+
+
+def _carried_over_midnight(run: _Run) -> None:
+    sides: tuple[Sequence[BilledPool], Sequence[BookedPool]] = (run.billed, run.booked)
+    unshared = [name for name in SPLIT_DIMS if not all(any(getattr(p.dims, name) for p in side) for side in sides)]
+    blank: Mapping[str, Any] = {"day": date.min, **dict.fromkeys(unshared, "")}
+    places: dict[Dims, _Place] = defaultdict(_Place)
+    for billed in run.billed:
+        place = places[replace(billed.dims, **blank)]
+        place.billed_by_day[billed.dims.day] += billed.item.quantity or ZERO
+        place.billed.append(billed)
+    for booked in run.booked:
+        place = places[replace(booked.dims, **blank)]
+        place.booked_by_day[booked.dims.day] += booked.item.quantity + booked.item.unpriced_quantity
+        place.booked.append(booked)
+    for place in places.values():
+        if place.billed and place.booked and place.carries():
+            for billed, booked in product(place.billed, place.booked):
+                if billed.quantity > 0 and (booked.priced > 0 or booked.unpriced > 0):
+                    run.pair(billed, booked)
 
 
 def _neighbouring_day(run: _Run, step: int) -> None:
