@@ -7,28 +7,30 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 _QUEUE_LIMIT: Final = 1_000
 _IDLE_SECONDS: Final = 60
 
+Item = TypeVar("Item")
 
-class Worker:
+
+class Worker(Generic[Item]):
     """Runs ``work(item)`` for each submitted item on one daemon thread that starts when needed and ends when idle.
 
     Fork-safe: a fork waits until the item at hand is done (an import cut in half would lock the child for ever), and
     the child starts with an empty queue and a thread of its own.
     """
 
-    def __init__(self, work: Callable[[tuple[str, str]], None]) -> None:
+    def __init__(self, work: Callable[[Item], None]) -> None:
         self._work: Final = work
         self._errors = 0
         self._hooked = False
         self._lock = threading.Lock()
         self._busy = threading.Lock()
         self._wake = threading.Event()
-        self._queue: deque[tuple[str, str]] = deque()
-        self._waiting: dict[tuple[str, str], None] = {}
+        self._queue: deque[Item] = deque()
+        self._waiting: dict[Item, None] = {}
         self._thread: threading.Thread | None = None
 
     @property
@@ -36,7 +38,7 @@ class Worker:
         """Items whose work failed; they stay unresolved."""
         return self._errors
 
-    def submit(self, item: tuple[str, str]) -> None:
+    def submit(self, item: Item) -> None:
         """Queue an item unless it is queued already; never blocks and never raises."""
         with self._lock:
             if item in self._waiting or len(self._waiting) >= _QUEUE_LIMIT:
@@ -91,7 +93,7 @@ class Worker:
         self._thread = None
 
 
-def _hook(worker: Worker) -> None:
+def _hook(worker: Worker[Item]) -> None:
     """Tie a worker to the process's forks without keeping it alive (Windows has no fork)."""
     if not hasattr(os, "register_at_fork"):
         return

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from itertools import product
 from typing import Final
 
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import names, reasons
-from spanledger.semconv.prices.arithmetic import cost_of, unpriced
+from spanledger.semconv.prices import explain, names, reasons
+from spanledger.semconv.prices.arithmetic import list_cost, unpriced
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
+from spanledger.semconv.prices.contracts import Call, Listed, compose
+from spanledger.semconv.prices.overrides import Commitment, Overrides
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
 from spanledger.semconv.usage import Usage
 
 _CACHE_LIMIT: Final = 50_000
 """Names come from other people's spans: a cache that forgets everything now and then is bounded at no cost."""
+
+_EARLIEST_NS: Final = 1_420_070_400_000_000_000
+"""2015-01-01: an earlier start time is a broken clock."""
+
+_Key = tuple[str, str, str, str, bool, str, str]
+"""provider, model, request model, service tier, batch, organisation, project."""
 
 
 class PriceBook:
@@ -27,12 +38,17 @@ class PriceBook:
     called from an application's own request path.
     """
 
-    def __init__(self) -> None:
-        self._base: BaseBook | None = None
+    def __init__(self, overrides: Overrides | None = None, base: BaseBook | None = None) -> None:
+        """A book of the bundled prices, or of those in ``base``, under the user's ``overrides``."""
+        self._overrides: Final = overrides
+        self._orgs: Final = overrides.orgs if overrides else frozenset[str]()
+        self._projects: Final = overrides.projects if overrides else frozenset[str]()
+        self._base = base
         self._models: dict[tuple[str, str], Schedules | str] = {}
-        self._schedules: dict[tuple[str, str, str, bool, str, str], Schedule | str] = {}
-        self._snapshots: dict[str, RateSnapshot] | None = None
-        self._worker: Final = Worker(self._resolve_quietly)
+        self._schedules: dict[_Key, Schedule | str] = {}
+        self._snapshots: dict[str, RateSnapshot] = {}
+        self._has_all_snapshots = False
+        self._worker: Final = Worker[_Key](self._resolve_in_background)
 
     def price(
         self,
@@ -46,27 +62,34 @@ class PriceBook:
         org_id: str = "",
         project: str = "",
         max_output_tokens: int | None = None,
+        request_model: str = "",
     ) -> Cost:
         """The cost of a call.
 
         Args:
             usage: what it consumed.
             provider: the ledger's word for who bills (`spanledger.semconv.providers.biller`).
-            model: response model or, where that is unknown, request model.
+            model: the model that answered or, where that is unknown, the requested one.
             at_ns: when it started, ns since the epoch, UTC.
             service_tier: the tier that served it.
             is_batch: whether it came through a batch API.
             org_id: whose contract applies.
             project: the provider's project, workspace or account, for contracts that depend on it.
             max_output_tokens: the request's limit; bounds a broken stream.
+            request_model: the requested model, where it differs (an Azure deployment); used when `model` is unknown,
+                and for overrides that name it.
         """
-        key = (provider, model, service_tier, is_batch, org_id, project)
+        if org_id not in self._orgs:
+            org_id = ""
+        if project not in self._projects:
+            project = ""
+        key = (provider, model, request_model, service_tier, is_batch, org_id, project)
         schedule = self._schedules.get(key)
         if schedule is None:
-            schedule = self._schedule(key)
+            schedule = self._resolve(key)
         if isinstance(schedule, str):
             return unpriced(schedule if usage.is_known else reasons.NO_USAGE)
-        return cost_of(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
+        return list_cost(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
 
     def try_price(
         self,
@@ -80,82 +103,151 @@ class PriceBook:
         org_id: str = "",
         project: str = "",
         max_output_tokens: int | None = None,
+        request_model: str = "",
     ) -> Cost | None:
         """Like `price`, but ``None`` at once when the model is not resolved yet; a background thread resolves it."""
-        key = (provider, model, service_tier, is_batch, org_id, project)
+        if org_id not in self._orgs:
+            org_id = ""
+        if project not in self._projects:
+            project = ""
+        key = (provider, model, request_model, service_tier, is_batch, org_id, project)
         schedule = self._schedules.get(key)
         if schedule is None:
-            if (provider, model) not in self._models:
-                self._worker.submit((provider, model))
+            if not self._is_resolved(key):
+                self._worker.submit(key)
                 return None
-            schedule = self._schedule(key)
+            schedule = self._resolve(key)
         if isinstance(schedule, str):
             return unpriced(schedule if usage.is_known else reasons.NO_USAGE)
-        return cost_of(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
+        return list_cost(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
 
     def prefetch(self, *, provider: str, model: str) -> None:
         """Ask the background thread to resolve a model; returns at once."""
-        if (provider, model) not in self._models:
-            self._worker.submit((provider, model))
+        key = (provider, model, "", "", False, "", "")
+        if key not in self._schedules:
+            self._worker.submit(key)
 
     def price_many(self, observations: Sequence[Observation]) -> list[Cost]:
-        """The cost of each observation, in order; the response model decides where the price book knows it."""
-        return [self._price_observation(observation) for observation in observations]
+        """The cost of each observation, in order, exactly as `price` gives it.
+
+        The response model decides; where the price book does not know it, the request model. A start time before 2015
+        is a broken clock: then the end or else the time of receipt counts.
+        """
+        schedules, orgs, projects = self._schedules, self._orgs, self._projects
+        costs: list[Cost] = []
+        append = costs.append
+        for seen in observations:
+            requested, answered = seen.request_model, seen.response_model
+            org, project = seen.org_id, seen.project
+            key = (
+                seen.provider,
+                answered or requested,
+                requested if answered else "",
+                seen.service_tier,
+                seen.is_batch,
+                org if org in orgs else "",
+                project if project in projects else "",
+            )
+            schedule = schedules.get(key)
+            if schedule is None:
+                schedule = self._resolve(key)
+            if isinstance(schedule, str):
+                append(unpriced(schedule if seen.usage.is_known else reasons.NO_USAGE))
+                continue
+            at_ns = seen.started_ns
+            if at_ns < _EARLIEST_NS:
+                at_ns = seen.ended_ns if seen.ended_ns >= _EARLIEST_NS else seen.received_ns
+            append(list_cost(schedule.only or schedule.at(at_ns), seen.usage, seen.max_output_tokens))
+        return costs
+
+    def explain(self, cost: Cost) -> list[str]:
+        """A cost's arithmetic, line by line: quantities, rates, where the rates come from, what is in doubt."""
+        return explain.lines(cost, self.snapshot(cost.price_id) if cost.price_id else None)
+
+    def suggest(self, *, provider: str, model: str, limit: int = 3) -> list[str]:
+        """The nearest names of models with prices, best first, for a model without (``provider/model``)."""
+        return explain.nearest(self._loaded(), provider, model, limit)
+
+    def commitments(self, day: date, org_id: str = "") -> list[tuple[Commitment, Decimal]]:
+        """Commitments that hold on a UTC day for an organisation, each with its month's amount in US dollars."""
+        overrides = self._overrides
+        if overrides is None:
+            return []
+        return [
+            (rule, overrides.usd(rule.monthly, rule.currency, day))
+            for rule in overrides.commitments
+            if rule.scope.holds_on(day) and rule.scope.org in ("", org_id)
+        ]
 
     def snapshot(self, price_id: str) -> RateSnapshot | None:
         """The rates behind a ``price_id``, or ``None`` when this book's sources do not have them."""
-        if self._snapshots is None:
-            self._snapshots = {snapshot.price_id: snapshot for snapshot in self._all_snapshots()}
+        if price_id not in self._snapshots and not self._has_all_snapshots:
+            self._snapshots.update((snapshot.price_id, snapshot) for snapshot in self._all_snapshots())
+            self._has_all_snapshots = True
         return self._snapshots.get(price_id)
 
     def records(self) -> Iterator[PriceRecord]:
-        """Every rate of every snapshot, for a table of prices."""
+        """Every rate of every snapshot, base and overrides, for a table of prices."""
+        seen: set[str] = set()
         for snapshot in self._all_snapshots():
-            yield from records_of(snapshot)
+            if snapshot.price_id not in seen:
+                seen.add(snapshot.price_id)
+                yield from records_of(snapshot)
 
-    def _price_observation(self, observation: Observation) -> Cost:
-        model = observation.response_model or observation.request_model
-        return self.price(
-            observation.usage,
-            provider=observation.provider,
-            model=model,
-            at_ns=observation.started_ns,
-            service_tier=observation.service_tier,
-            is_batch=observation.is_batch,
-            org_id=observation.org_id,
-            project=observation.project,
-            max_output_tokens=observation.max_output_tokens,
-        )
+    @property
+    def background_errors(self) -> int:
+        """How often resolving in the background failed (a broken installation of the price data)."""
+        return self._worker.errors
 
-    def _schedule(self, key: tuple[str, str, str, bool, str, str]) -> Schedule | str:
-        """The schedule for a key, from the resolved model; a text is the reason why there is none."""
-        provider, model, service_tier, is_batch, _, _ = key
-        schedules = self._resolve(provider, model)
+    def _is_resolved(self, key: _Key) -> bool:
+        """Whether `_resolve` needs nothing but what is in memory already."""
+        provider, model, request_model = key[:3]
+        if self._overrides is not None:
+            return False
+        found = self._models.get((provider, model))
+        if found is None:
+            return False
+        return not isinstance(found, str) or not request_model or (provider, request_model) in self._models
+
+    def _resolve_in_background(self, key: _Key) -> None:
+        self._resolve(key)
+
+    def _resolve(self, key: _Key) -> Schedule | str:
+        """The schedule for a key, now on this thread; a text is the reason why there is none."""
+        provider, model, request_model, service_tier, is_batch, org, project = key
         tier = names.tier(service_tier)
-        found: Schedule | str
-        if isinstance(schedules, str):
-            found = schedules
+        if tier in names.BATCH_TIERS:
+            tier, is_batch = "", True
+        spoken = tuple(dict.fromkeys(name for name in (model, request_model) if name.strip()))
+        if self._overrides is not None:
+            call = Call(provider, spoken, tier, is_batch, org, project)
+            found = compose(self._overrides, call, self._list_prices)
         else:
-            batch = is_batch or tier in names.BATCH_TIERS
-            found = schedules.pick("" if tier in names.BATCH_TIERS else tier, batch)
+            listed = self._list_prices(provider, spoken)
+            found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
         if len(self._schedules) >= _CACHE_LIMIT:
             self._schedules.clear()
+            self._snapshots.clear()
+            self._has_all_snapshots = False
         self._schedules[key] = found
+        if not isinstance(found, str):
+            self._snapshots.update((snapshot.price_id, snapshot) for snapshot in found.snapshots())
         return found
 
-    def _resolve(self, provider: str, model: str) -> Schedules | str:
-        """Everything about a model, resolved now on this thread."""
-        known = self._models.get((provider, model))
-        if known is not None:
-            return known
-        found = self._look_up(provider, model)
-        if len(self._models) >= _CACHE_LIMIT:
-            self._models.clear()
-        self._models[provider, model] = found
-        return found
-
-    def _resolve_quietly(self, wanted: tuple[str, str]) -> None:
-        self._resolve(*wanted)
+    def _list_prices(self, provider: str, spoken: Sequence[str]) -> Listed | str:
+        """List prices of the first name that the price book knows."""
+        reason = ""
+        for name in spoken:
+            found = self._models.get((provider, name))
+            if found is None:
+                found = self._look_up(provider, name)
+                if len(self._models) >= _CACHE_LIMIT:
+                    self._models.clear()
+                self._models[provider, name] = found
+            if not isinstance(found, str):
+                return Listed(found.name, found.pick)
+            reason = reason or found
+        return reason or reasons.UNKNOWN_MODEL
 
     def _look_up(self, provider: str, model: str) -> Schedules | str:
         if provider == SELF_HOSTED:
@@ -177,6 +269,28 @@ class PriceBook:
             for model in base.listed(provider):
                 schedules = base.schedules(model)
                 for schedule in (schedules.standard, *schedules.by_tier.values()):
-                    for tariff in schedule.tariffs():
-                        if not tariff.doubt:
-                            yield from (flat.snapshot for flat in tariff.flats())
+                    yield from _certain(schedule)
+        yield from self._override_snapshots(base)
+
+    def _override_snapshots(self, base: BaseBook) -> Iterator[RateSnapshot]:
+        """Snapshots that exist only because of the overrides: every model, tier and organisation that they speak of."""
+        if self._overrides is None:
+            return
+        rules = list(self._overrides.rules())
+        tiers = {("", False), ("", True), *((rule.service_tier, rule.is_batch) for rule in self._overrides.rates)}
+        for provider in {rule.scope.provider for rule in rules}:
+            for word in [provider] if provider else base.providers:
+                scopes = [rule.scope for rule in rules if rule.scope.provider in ("", word)]
+                named = sorted({scope.model for scope in scopes if not set("*?[") & set(scope.model)})
+                owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
+                for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
+                    call = Call(word, (model,), tier, is_batch, org, project)
+                    found = compose(self._overrides, call, self._list_prices)
+                    if not isinstance(found, str):
+                        yield from _certain(found)
+
+
+def _certain(schedule: Schedule) -> Iterator[RateSnapshot]:
+    for tariff in schedule.tariffs():
+        if not tariff.doubt:
+            yield from (flat.snapshot for flat in tariff.flats())

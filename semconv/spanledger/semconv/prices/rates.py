@@ -175,10 +175,14 @@ def _identity(snapshot: RateSnapshot) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
+USUAL_CLASSES: Final = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output_text", "reasoning")
+"""The classes of a text call."""
+
+
 class Flat:
     """A snapshot ready for arithmetic: dollars for one token per class, in the order of `TOKEN_CLASSES`."""
 
-    __slots__ = ("count_rates", "each", "max_output", "minimums", "per_request", "price_id", "snapshot")
+    __slots__ = ("count_rates", "each", "max_output", "minimums", "per_request", "price_id", "snapshot", "usual")
 
     def __init__(self, snapshot: RateSnapshot) -> None:
         self.snapshot: Final = snapshot
@@ -186,6 +190,7 @@ class Flat:
         # A write of unknown lifetime is priced as the shorter one.
         names = ["cache_write_5m" if name == "cache_write" else name for name in TOKEN_CLASSES]
         self.each: Final = tuple(_each(snapshot.rate_of(name)) for name in names)
+        self.usual: Final = tuple(self.each[TOKEN_CLASSES.index(name)] for name in USUAL_CLASSES)
         counts = [*PROMPT_COUNTS, *OUTPUT_COUNTS, "input_audio_seconds", "output_audio_seconds", *snapshot.rates]
         priced = {name: _each(snapshot.rate_of(name)) for name in counts if name not in TOKEN_CLASSES}
         self.per_request: Final = priced.pop("requests", None)
@@ -267,6 +272,15 @@ class Schedule:
         if isinstance(plan, Tariff):
             return plan
         return plan.at(at_ns // NS_PER_SECOND % SECONDS_PER_DAY)
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """UTC days on which another plan begins, rising."""
+        return self._days
+
+    def plan_on(self, day: date | None) -> Tariff | DayPlan:
+        """The plan of a UTC day; ``None``: of the time before `days`."""
+        return self._plans[0 if day is None else bisect_right(self._days, day)]
 
     def mapped(self, change: Callable[[Tariff], Tariff]) -> Schedule:
         """The same schedule with every tariff replaced."""

@@ -1,0 +1,289 @@
+"""Lay a user's overrides over the base prices: one schedule per call's names, tier, organisation and project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from spanledger.semconv.money import CONTEXT
+from spanledger.semconv.prices import reasons
+from spanledger.semconv.prices.base import doubtful
+from spanledger.semconv.prices.overrides import Alias, Commitment, ContractRates, Discount, Overrides, Rule, Scope
+from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff
+
+HUNDRED: Final = Decimal(100)
+
+AnyRule = TypeVar("AnyRule", bound=Rule)
+ListPrices = Callable[[str, Sequence[str]], "Listed | str"]
+"""(provider, names to try in order) → the list prices, or the reason why there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """List prices of the model that a call's names stand for."""
+
+    model: str
+    schedule: Callable[[str, bool], Schedule]
+    """(tier, batch) → schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What a call's names stand for on a day: list prices or the reason why there are none, and all its names."""
+
+    listed: Listed | str
+    names: tuple[str, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What of a call decides its prices. ``names``: response model first, then request model."""
+
+    provider: str
+    names: tuple[str, ...]
+    tier: str
+    is_batch: bool
+    org: str
+    project: str
+
+
+def compose(overrides: Overrides, call: Call, list_prices: ListPrices) -> Schedule | str:
+    """The schedule of a call under the overrides; a text is the reason why there is none at any time."""
+    aliases = [a for a in overrides.aliases if _covers(a.scope, call.names, call)]
+    days = {day for alias in aliases for day in _days(alias.scope)}
+    targets: dict[date | None, _Target] = {}
+    for day in (None, *sorted(days)):
+        targets[day] = _target(overrides, call, aliases, day, list_prices)
+    every_name = {name for target in targets.values() for name in target.names}
+    for target in targets.values():
+        if isinstance(target.listed, Listed):
+            days |= set(target.listed.schedule(call.tier, call.is_batch).days)
+    rates = [r for r in overrides.rates if _covers(r.scope, every_name, call)]
+    discounts = [d for d in overrides.discounts if _covers(d.scope, every_name, call)]
+    commitments = [c for c in overrides.commitments if _covers(c.scope, every_name, call)]
+    every_rule: list[Rule] = [*rates, *discounts, *commitments]
+    for rule in every_rule:
+        days |= set(_days(rule.scope))
+    for agreement in rates:
+        days |= set(overrides.exchange_days(agreement.currency))
+
+    bounds = sorted(days)
+    plans: list[Tariff | DayPlan | str] = []
+    for start, end in zip([None, *bounds], [*bounds, None], strict=True):
+        target = targets[max((d for d in targets if d and start and d <= start), default=None)]
+        plans.append(_Segment(overrides, call, target, start, end).plan(rates, discounts, commitments))
+    return _joined(bounds, plans)
+
+
+def _joined(bounds: Sequence[date], plans: Sequence[Tariff | DayPlan | str]) -> Schedule | str:
+    """One schedule; days without any price (a custom model before its first rate) are an empty tariff."""
+    priced = [plan for plan in plans if not isinstance(plan, str)]
+    if not priced:
+        first = plans[0]
+        assert isinstance(first, str)
+        return first
+    kept_days: list[date] = []
+    kept: list[Tariff | DayPlan] = []
+    for start, plan in zip([None, *bounds], plans, strict=True):
+        usable = _nothing(priced[0]) if isinstance(plan, str) else plan
+        if kept and usable is kept[-1]:
+            continue
+        if start is not None:
+            kept_days.append(start)
+        kept.append(usable)
+    return Schedule(kept_days, kept)
+
+
+def _nothing(like: Tariff | DayPlan) -> Tariff:
+    """A tariff without rates: what is used under it is unpriced, with the reason ``no_rate``."""
+    model = (like if isinstance(like, Tariff) else like.tariffs[0]).base.snapshot
+    return Tariff(
+        Flat(
+            RateSnapshot(
+                provider=model.provider,
+                model=model.model,
+                rates={},
+                source=model.source,
+                source_version=model.source_version,
+                valid_to=model.valid_from,
+            )
+        )
+    )
+
+
+def _target(
+    overrides: Overrides, call: Call, aliases: Sequence[Alias], day: date | None, list_prices: ListPrices
+) -> _Target:
+    """List prices on a day, aliases applied, and every name under which rules may speak of the call.
+
+    A name that the price book knows is believed before an alias of a less direct name: the response model says what
+    answered, whatever a deployment used to stand for.
+    """
+    reason = ""
+    for name in call.names:
+        held = [a for a in aliases if a.scope.holds_on(day) and _covers(a.scope, (name,), call)]
+        alias = _best(held)
+        provider, wanted = (alias.provider or call.provider, alias.model) if alias else (call.provider, name)
+        found = list_prices(provider, (wanted,))
+        if isinstance(found, Listed):
+            return _Target(found, tuple(dict.fromkeys((*call.names, wanted, found.model))), found.model)
+        if alias:
+            return _Target(found, tuple(dict.fromkeys((*call.names, wanted))), wanted)
+        reason = reason or found
+    return _Target(reason or reasons.UNKNOWN_MODEL, call.names, call.names[0] if call.names else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A span of days in which the same rules hold."""
+
+    overrides: Overrides
+    call: Call
+    target: _Target
+    start: date | None
+    end: date | None
+
+    def plan(
+        self, rates: Sequence[ContractRates], discounts: Sequence[Discount], commitments: Sequence[Commitment]
+    ) -> Tariff | DayPlan | str:
+        listed = self.target.listed
+        held = self._held(rates)
+        agreed = [rule for rule in held if self._same_tier(rule)]
+        discount = _best(self._held(discounts))
+        commitment = _best(self._held(commitments))
+        if commitment is not None:
+            return self._provisioned(commitment)
+        if isinstance(listed, str):
+            if agreed:
+                return self._tariff(None, agreed, discount)
+            return self._from_standard(rates, discounts) if held and self._is_special else listed
+        base = listed.schedule(self.call.tier, self.call.is_batch).plan_on(self.start)
+        if not agreed and discount is None:
+            return base
+        if isinstance(base, DayPlan):
+            return DayPlan(base.starts, tuple(self._tariff(tariff, agreed, discount) for tariff in base.tariffs))
+        return self._tariff(base, agreed, discount)
+
+    @property
+    def _is_special(self) -> bool:
+        return self.call.is_batch or bool(self.call.tier)
+
+    def _held(self, rules: Iterable[AnyRule]) -> list[AnyRule]:
+        return [r for r in rules if r.scope.holds_on(self.start) and _covers(r.scope, self.target.names, self.call)]
+
+    def _same_tier(self, rule: ContractRates) -> bool:
+        return rule.is_batch == self.call.is_batch and (self.call.is_batch or rule.service_tier == self.call.tier)
+
+    def _from_standard(self, rates: Sequence[ContractRates], discounts: Sequence[Discount]) -> Tariff | DayPlan | str:
+        """A custom model served in a tier that the file has no rates for: its standard rates, marked as doubtful."""
+        standard = Call(self.call.provider, self.call.names, "", False, self.call.org, self.call.project)
+        plan = _Segment(self.overrides, standard, self.target, self.start, self.end).plan(rates, discounts, ())
+        if isinstance(plan, str):
+            return plan
+        return doubtful(Schedule((), (plan,)), self.call.tier, self.call.is_batch).plan_on(None)
+
+    def _provisioned(self, commitment: Commitment) -> Tariff:
+        snapshot = self._snapshot({}, {"commitment": commitment.name}, commitment.scope, None)
+        return Tariff(Flat(snapshot), note=reasons.PROVISIONED)
+
+    def _tariff(self, base: Tariff | None, agreed: Sequence[ContractRates], discount: Discount | None) -> Tariff:
+        thresholds = {threshold for threshold, _ in base.over} if base else set[int]()
+        thresholds |= {rule.prompt_over for rule in agreed if rule.prompt_over is not None}
+        over = tuple((t, self._flat(base, agreed, discount, t)) for t in sorted(thresholds))
+        is_agreed = bool(agreed)
+        return Tariff(
+            self._flat(base, agreed, discount, None),
+            over,
+            doubt="" if base is None or is_agreed else base.doubt,
+            doubt_below=base is not None and not is_agreed and base.doubt_below,
+            doubt_above=base is not None and not is_agreed and base.doubt_above,
+        )
+
+    def _flat(
+        self,
+        base: Tariff | None,
+        agreed: Sequence[ContractRates],
+        discount: Discount | None,
+        threshold: int | None,
+    ) -> Flat:
+        listed = base.flat(0 if threshold is None else threshold + 1).snapshot if base else None
+        rule = _best([r for r in agreed if r.prompt_over is None])
+        longer = [
+            r for r in agreed if r.prompt_over is not None and threshold is not None and r.prompt_over <= threshold
+        ]
+        long_rule = max(longer, key=lambda r: (r.prompt_over or 0, r.scope.rank), default=None)
+        rates: dict[str, Rate] = dict(listed.rates) if listed else {}
+        if discount is not None:
+            rates = {name: self._discounted(discount, name, rate) for name, rate in rates.items()}
+        for agreement in (rule, long_rule):
+            if agreement is None:
+                continue
+            if agreement.replaces:
+                rates = {}
+            rates |= {name: self._in_dollars(agreement, rate) for name, rate in agreement.rates.items()}
+        deciding = long_rule or rule
+        scope = deciding.scope if deciding else discount.scope if discount else Scope()
+        contract = "+".join(r.name for r in (discount, rule, long_rule) if r is not None and r.name)
+        conditions = dict(listed.conditions) if listed else {}
+        if self.call.tier and not self.call.is_batch and rule is not None:
+            conditions["service_tier"] = self.call.tier
+        if self.call.is_batch and rule is not None:
+            conditions["batch"] = "true"
+        if threshold is not None:
+            conditions["prompt_over"] = str(threshold)
+        if contract:
+            conditions["contract"] = contract
+        return Flat(self._snapshot(rates, conditions, scope, listed))
+
+    def _discounted(self, discount: Discount, name: str, rate: Rate) -> Rate:
+        if discount.classes and name not in discount.classes:
+            return rate
+        kept = CONTEXT.divide(CONTEXT.subtract(HUNDRED, discount.percent), HUNDRED)
+        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per)
+
+    def _in_dollars(self, agreement: ContractRates, rate: Rate) -> Rate:
+        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per)
+
+    def _snapshot(
+        self,
+        rates: Mapping[str, Rate],
+        conditions: Mapping[str, str],
+        scope: Scope,
+        listed: RateSnapshot | None,
+    ) -> RateSnapshot:
+        where = {key: value for key, value in (("org", scope.org), ("project", scope.project)) if value}
+        version = self.overrides.source_version
+        if listed is not None:
+            version = f"{version}+{listed.source}-{listed.source_version}"
+        return RateSnapshot(
+            provider=self.call.provider,
+            model=self.target.model,
+            rates=rates,
+            source=self.overrides.source,
+            source_version=version,
+            valid_from=self.start,
+            valid_to=self.end,
+            conditions={**conditions, **where},
+            minimums=listed.minimums if listed else {},
+        )
+
+
+def _covers(scope: Scope, names: Iterable[str], call: Call) -> bool:
+    return scope.covers(names, call.provider, call.org, call.project)
+
+
+def _days(scope: Scope) -> Iterable[date]:
+    return [day for day in (scope.valid_from, scope.valid_to) if day is not None]
+
+
+def _best(rules: Sequence[AnyRule]) -> AnyRule | None:
+    """The most specific rule; of two alike the later one in the file."""
+    best: AnyRule | None = None
+    for rule in rules:
+        if best is None or rule.scope.rank >= best.scope.rank:
+            best = rule
+    return best

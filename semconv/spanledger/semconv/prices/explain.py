@@ -1,0 +1,103 @@
+"""Costs spelled out for people: the arithmetic behind a figure, and what a misspelt model may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from difflib import SequenceMatcher, get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from spanledger.semconv.cost import Cost, CostStatus
+from spanledger.semconv.money import CONTEXT, text
+from spanledger.semconv.prices import reasons
+from spanledger.semconv.prices.rates import Rate, RateSnapshot, unit_of
+
+if TYPE_CHECKING:
+    from spanledger.semconv.prices.base import BaseBook
+
+WHY: Final = {
+    reasons.NO_USAGE: "no token count and no other count was reported",
+    reasons.UNKNOWN_MODEL: "the price book does not know this model of this provider",
+    reasons.UNKNOWN_PROVIDER: "the price book has no prices of this provider",
+    reasons.SELF_HOSTED: "a self-hosted model has no price unless the overrides file gives it one",
+    reasons.NO_RATE: "something was used that has no rate here",
+    reasons.PROVISIONED: "covered by a monthly commitment: adds nothing by the token",
+    reasons.PARTIAL_USAGE: "the answer broke off: the rest of the output is unknown",
+    reasons.ESTIMATED_USAGE: "the token counts were guessed by the emitter",
+    reasons.INPUT_UNKNOWN: "the prompt's tokens were not reported",
+    reasons.OUTPUT_UNKNOWN: "the generated tokens were not reported",
+    reasons.CACHE_LIFETIME: "the lifetime of the written cache was not reported: the shorter one is assumed",
+    reasons.SERVICE_TIER: "no rate is known for the tier that served the call: standard rates",
+    reasons.BATCH: "no batch rate is known: standard rates",
+}
+
+
+def lines(cost: Cost, snapshot: RateSnapshot | None) -> list[str]:
+    """The arithmetic of a cost: one line per class, then the sum, the bounds, the doubts, the source of the rates."""
+    if cost.status is CostStatus.UNPRICED or cost.total is None:
+        return [f"unpriced: {WHY.get(cost.reason, cost.reason)}"]
+    found = [_product(name, amount, snapshot) for name, amount in cost.by_class.items()]
+    found.append(f"total = ${text(cost.total)} ({cost.status.value})")
+    if cost.status is CostStatus.BOUNDED:
+        high = "unknown" if cost.high is None else f"${text(cost.high)}"
+        found.append(f"between ${text(cost.low or Decimal(0))} and {high}")
+    found.extend(f"because {WHY.get(reason, reason)}" for reason in cost.reason.split(",") if reason)
+    if snapshot is not None:
+        found.append(f"rates: {_origin(snapshot)}")
+    elif cost.price_id:
+        found.append(f"rates: snapshot {cost.price_id} is not in this price book")
+    return found
+
+
+def nearest(base: BaseBook, provider: str, model: str, limit: int) -> list[str]:
+    """Known models that look like ``model``: of the provider first, then of the others."""
+    wanted = model.strip().lower()
+    own = {name.lower(): f"{provider}/{name}" for name in base.models(provider)}
+    found = [own[name] for name in get_close_matches(wanted, own, n=limit, cutoff=0.6)]
+    if len(found) < limit and wanted:
+        bare = wanted.rsplit("/", 1)[-1]
+        others: list[tuple[float, str]] = []
+        matcher = SequenceMatcher(b=bare)
+        for word in ("openai", "anthropic", "google", "aws_bedrock", "xai", "mistral", "deepseek", "groq", "cohere"):
+            if word == provider:
+                continue
+            for name in base.models(word):
+                matcher.set_seq1(name.lower())
+                if matcher.real_quick_ratio() > 0.8 and matcher.quick_ratio() > 0.8:
+                    others.append((matcher.ratio(), f"{word}/{name}"))
+        found.extend(name for _, name in sorted(others, key=lambda pair: -pair[0])[: limit - len(found)])
+    return found
+
+
+def _product(name: str, amount: Decimal, snapshot: RateSnapshot | None) -> str:
+    rate = _rate(name, snapshot)
+    if rate is None:
+        return f"{name}: ${text(amount)}"
+    if name == "requests":
+        return f"{name}: 1 x ${text(rate.amount)} / {rate.per:,} requests = ${text(amount)}"
+    if not rate.amount:
+        return f"{name}: any quantity x $0 = $0"
+    quantity = CONTEXT.divide(CONTEXT.multiply(amount, Decimal(rate.per)), rate.amount)
+    count = int(quantity.to_integral_value())
+    return f"{name}: {count:,} x ${text(rate.amount)} / {rate.per:,} {unit_of(name)} = ${text(amount)}"
+
+
+def _rate(name: str, snapshot: RateSnapshot | None) -> Rate | None:
+    if snapshot is None:
+        return None
+    return snapshot.rate_of("cache_write_5m" if name == "cache_write" else name)
+
+
+def _origin(snapshot: RateSnapshot) -> str:
+    return ", ".join(_origin_parts(snapshot))
+
+
+def _origin_parts(snapshot: RateSnapshot) -> Iterator[str]:
+    yield f"{snapshot.provider}/{snapshot.model}"
+    yield f"{snapshot.source} {snapshot.source_version}".strip()
+    if snapshot.valid_from:
+        yield f"from {snapshot.valid_from}"
+    if snapshot.valid_to:
+        yield f"until before {snapshot.valid_to}"
+    yield from (f"{key} {value}" for key, value in snapshot.conditions.items())
+    yield f"snapshot {snapshot.price_id}"
