@@ -7,6 +7,7 @@ conventions; because not every emitter obeys, arithmetic is asked first where a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from spanledger.semconv import names
@@ -80,60 +81,39 @@ COUNTS: Final[Aliases] = {
     "total": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
 }
 
-MODEL_OPERATIONS: Final = frozenset(
-    [
-        "chat",
-        "generate_content",
-        "text_completion",
-        "embeddings",
-        "completion",
-        "completions",
-        "embedding",
-        "responses",
-        "acompletion",
-        "aresponses",
-        "aembedding",
-        "atext_completion",
-        "llm_call",
-        "rerank",
-        "image_generation",
-        "transcription",
-        "speech",
-        "moderation",
-        "generate",
-        "anthropic_messages",
-        "messages",
-        "message",
-        "stream_chat",
-    ]
-)
+MODEL_OPERATIONS: Final[Mapping[str, str]] = {
+    spelling: word
+    for word, spellings in {
+        "chat": "chat acompletion completion completions responses aresponses llm_call messages message"
+        " anthropic_messages chat.completions chat.streaming_completions stream_chat call_llm",
+        "text_completion": "text_completion atext_completion text.completions text.streaming_completions generate",
+        "generate_content": "generate_content",
+        "embeddings": "embeddings embedding aembedding embed",
+        "rerank": "rerank reranker",
+        "image_generation": "image_generation",
+        "transcription": "transcription",
+        "speech": "speech",
+        "moderation": "moderation",
+    }.items()
+    for spelling in spellings.split()
+}
+"""Operations that are one request to a model, in every spelling seen, and the ledger's word for each."""
 SUM_OPERATIONS: Final = frozenset(
-    [
-        "invoke_agent",
-        "create_agent",
-        "invoke_workflow",
-        "agent_step",
-        "execute_event_loop_cycle",
-        "execute_task",
-        "plan",
-        "handoff",
-        "chain",
-        "parser",
-        "workflow",
-        "task",
-        "agent",
-        "retriever",
-        "retrieval",
-        "prompt",
-        "evaluate",
-    ]
+    (
+        *("invoke_agent", "create_agent", "invoke_workflow", "agent_step", "execute_event_loop_cycle", "execute_task"),
+        *("plan", "handoff", "chain", "parser", "workflow", "task", "agent", "retriever", "retrieval", "prompt"),
+        *("evaluate", "guardrail"),
+    )
 )
+"""Operations around model requests: what usage they carry is their children's."""
 
 
 def role(draft: Draft) -> Role | None:
     """Model call, aggregate, tool or nothing, from the operation; without one from what the span carries."""
     operation = draft.get("operation")
-    if operation in MODEL_OPERATIONS:
+    word = MODEL_OPERATIONS.get(operation)
+    if word is not None:
+        draft.fields["operation"] = word
         return Role.LEAF
     if operation in SUM_OPERATIONS:
         return Role.AGGREGATE

@@ -8,31 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 from spanledger.semconv.dialects import conventions, openinference
-from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
-from spanledger.semconv.observation import Role
-
-_TEXTS: Final[Aliases] = {
-    **conventions.TEXTS,
-    "request_model": (*conventions.TEXTS["request_model"],),
-}
+from spanledger.semconv.dialects.table import Dialect, Draft
 
 
 def _adjust(draft: Draft) -> None:
     openinference.metadata(draft)
 
 
-def _role(draft: Draft) -> Role | None:
-    if draft.get("operation") == "call_llm":
-        draft.fields["operation"] = "generate_content"
-    return conventions.role(draft)
-
-
 PYDANTIC_AI: Final = Dialect(
     name="pydantic_ai",
     scopes=("pydantic-ai", "pydantic_ai", "pydantic_ai.*"),
-    texts=_TEXTS,
+    texts=conventions.TEXTS,
     counts=conventions.COUNTS,
-    role=_role,
+    role=conventions.role,
     adjust=_adjust,
     trust=1,
 )
@@ -57,8 +45,8 @@ FRAMEWORKS: Final = Dialect(
         "haystack.*",
         "smolagents*",
     ),
-    texts=_TEXTS,
+    texts=conventions.TEXTS,
     counts=conventions.COUNTS,
-    role=_role,
+    role=conventions.role,
     trust=1,
 )

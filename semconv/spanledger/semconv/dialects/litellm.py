@@ -23,24 +23,11 @@ _TEXTS: Final[Aliases] = {
 }  # fmt: skip
 _RAW: Final = re.compile(r"llm\.([A-Za-z0-9_-]+)\.(id|model|usage|service_tier)\Z")
 _SESSION: Final = re.compile(r"'session_id': '([^']{1,200})'")
-_OPERATIONS: Final = {
-    "acompletion": "chat",
-    "completion": "chat",
-    "responses": "chat",
-    "aresponses": "chat",
-    "embedding": "embeddings",
-    "aembedding": "embeddings",
-    "atext_completion": "text_completion",
-    "anthropic_messages": "chat",
-}
 _DEFAULT_USER: Final = "default_user_id"
 
 
 def _role(draft: Draft) -> Role | None:
-    fields = draft.fields
-    operation = draft.get("operation")
-    fields["operation"] = _OPERATIONS.get(operation, operation)
-    if not operation and not draft.get("request_model"):
+    if not draft.get("operation") and not draft.get("request_model"):
         return _raw_role(draft)
     return conventions.role(draft)
 
@@ -93,7 +80,7 @@ def _adjust(draft: Draft) -> None:
     if response_id and (response_id == attributes.get("litellm.call_id") or ids.is_invented(response_id)):
         fields["response_id"] = ""
         if response_id.startswith("chatcmpl-"):
-            fields.setdefault("request_id", response_id)  # the gateway's client sees it too
+            fields["request_id"] = response_id  # the gateway's client knows the call by it
         draft.notes.append("gateway_response_id")
     if "cache_read" not in draft.counts and draft.counts:
         found = usage_json.from_python_text(attributes.get("metadata.usage_object"))

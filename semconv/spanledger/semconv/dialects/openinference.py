@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from spanledger.semconv.dialects import conventions, ids, values
 from spanledger.semconv.dialects.official import note_broken_stream
-from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
+from spanledger.semconv.dialects.table import BAG_KEYS, Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
 
 TEXTS: Final[Aliases] = {
@@ -62,8 +62,6 @@ def metadata(draft: Draft, name: str = "metadata") -> None:
 
 
 def _bag_field(key: Any) -> str | None:
-    from spanledger.semconv.dialects.table import BAG_KEYS
-
     return BAG_KEYS.get(key.lower()) if isinstance(key, str) else None
 
 
@@ -115,6 +113,18 @@ LITELLM: Final = Dialect(
     trust=1,
 )
 
+
+def _framework_role(draft: Draft) -> Role | None:
+    role = _role(draft)
+    if (
+        role is Role.LEAF
+        and not draft.has_usage
+        and getattr(draft.record, "name", "").rpartition(".")[2].startswith("_")
+    ):
+        return Role.AGGREGATE  # LlamaIndex traces helpers of its LLM classes too: OpenAI._prepare_chat_with_tools
+    return role
+
+
 FRAMEWORKS: Final = Dialect(
     name="openinference_frameworks",
     scopes=tuple(
@@ -142,7 +152,7 @@ FRAMEWORKS: Final = Dialect(
     ),
     texts=TEXTS,
     counts=COUNTS,
-    role=_role,
+    role=_framework_role,
     adjust=_adjust,
     trust=1,
 )

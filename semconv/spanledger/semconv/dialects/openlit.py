@@ -6,9 +6,20 @@ from typing import Final
 
 from spanledger.semconv.dialects import conventions
 from spanledger.semconv.dialects.table import Dialect, Draft
+from spanledger.semconv.observation import Role
+from spanledger.semconv.records import LogEntry
 
 _BESIDE_CACHE: Final = ("anthropic", "aws.bedrock")
 _BESIDE_REASONING: Final = ("gemini", "gcp", "vertex", "google")
+
+
+def _role(draft: Draft) -> Role | None:
+    role = conventions.role(draft)
+    if role is Role.LEAF and isinstance(draft.record, LogEntry):
+        # Its log repeats the span (for streams without saying which), but not what tells guesses from measurements.
+        draft.counts.clear()
+        return Role.DETAIL
+    return role
 
 
 def _adjust(draft: Draft) -> None:
@@ -33,6 +44,6 @@ DIALECT: Final = Dialect(
     scopes=("openlit.*",),
     texts=conventions.TEXTS,
     counts=conventions.COUNTS,
-    role=conventions.role,
+    role=_role,
     adjust=_adjust,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from spanledger.semconv.dialects import conventions
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
@@ -52,12 +53,23 @@ OPENLLMETRY: Final = Dialect(
 
 def _anthropic(draft: Draft) -> None:
     output = draft.counts.get("output")
-    version = draft.record.source.scope_version
-    if draft.fields.get("is_stream") and output and _before(version, (0, 63)):
+    if "is_stream" not in draft.fields and _wrote_as_stream(draft.attributes):
+        draft.fields["is_stream"] = True
+    if draft.fields.get("is_stream") and output and _before(draft.record.source.scope_version, (0, 63)):
         # It adds message_start's first token to message_delta's cumulative count.
         draft.counts["output"] = output - 1
         draft.counts.pop("total", None)
         draft.notes.append("output_less_message_start")
+
+
+def _wrote_as_stream(attributes: Mapping[str, Any]) -> bool:
+    """The stream helper sets no flag, but like every stream it writes the usage before the response's model."""
+    for name in attributes:
+        if name == "gen_ai.usage.output_tokens":
+            return True
+        if name == "gen_ai.response.model":
+            return False
+    return False
 
 
 def _before(version: str, limit: tuple[int, int]) -> bool:

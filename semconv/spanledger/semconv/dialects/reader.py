@@ -17,7 +17,7 @@ from spanledger.semconv import names
 from spanledger.semconv.dialects import table, tokens, tools, values
 from spanledger.semconv.dialects.table import Dialect, Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
-from spanledger.semconv.observation import Observation
+from spanledger.semconv.observation import Observation, Role
 from spanledger.semconv.providers import biller
 from spanledger.semconv.records import STATUS_ERROR, LogEntry, SpanRecord
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
@@ -78,7 +78,7 @@ class Plan:
 
 
 class Compiler:
-    """Works out plans for one dialect and keeps them, within bounds: emitters that number their attributes have many."""
+    """Works out plans for one dialect and keeps them, within bounds: some emitters number their attributes."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -255,7 +255,7 @@ def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation | None:
         )
     elif draft.partial or draft.estimated:
         usage = replace(usage, partial=draft.partial, estimated=draft.estimated)
-    if "claimed_cost_usd" in fields and not fields["claimed_cost_usd"] and usage.is_known:
+    if "claimed_cost_usd" in fields and not fields["claimed_cost_usd"] and draft.usage is None:
         del fields["claimed_cost_usd"]  # emitters write 0 for models whose price they do not know
         draft.notes.append("claimed_zero")
     if isinstance(record, SpanRecord):
@@ -288,17 +288,28 @@ def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation | None:
 
 
 def repair(draft: Draft) -> None:
-    """What holds for every dialect, whatever it is called: request ids under the name of response ids, xAI's output."""
-    fields = draft.fields
+    """What holds for every dialect: request ids under the name of response ids, zeros for unknown, xAI's output."""
+    fields, counts = draft.fields, draft.counts
     response_id = fields.get("response_id")
     if response_id and (
         response_id.startswith("req_") or (fields["provider"] == "aws_bedrock" and _UUID.match(response_id))
     ):
         fields["response_id"] = ""
         fields.setdefault("request_id", response_id)
-    if fields["provider"] == "xai" and draft.counts.get("reasoning"):
-        # xAI's completion_tokens never include reasoning (docs.x.ai, usage object).
-        draft.output_holds_reasoning = False
+    if counts:
+        if not counts.get("output", 1):
+            if not counts.get("input", 1) or (len(counts) == 1 and draft.role is Role.LEAF):
+                # No request has an empty prompt: a stream that sent no usage was written as zeros.
+                counts.clear()
+                draft.notes.append("zero_usage")
+            elif fields.get("operation") == "embeddings":
+                del counts["output"]  # embeddings have none; some emitters write 0, some nothing
+        if fields["provider"] == "xai" and counts.get("reasoning"):
+            # xAI's completion_tokens never include reasoning (docs.x.ai, usage object).
+            draft.output_holds_reasoning = False
+    if fields.get("stop_reason") == "error" and fields.get("status") != "error":
+        # The official LangChain instrumentation writes it on every successful Responses call.
+        del fields["stop_reason"]
 
 
 def _read_texts(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
