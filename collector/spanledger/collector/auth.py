@@ -35,7 +35,7 @@ class Authenticator:
         verifier: TokenVerifier | None,
         *,
         required: bool,
-        fresh_seconds: float = 30.0,
+        fresh_seconds: float = 2.0,
         stale_seconds: float = 86_400.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -116,6 +116,7 @@ class Journal:
         self._queued_bytes = 0
         self._leading = False
         self._closed = False
+        self._woken = False
         self._fd = -1
         self._write_segment = 0
         self._write_offset = 0
@@ -291,6 +292,11 @@ class Journal:
             return Position(self._write_segment, self._write_offset)
 
     @property
+    def limit_bytes(self) -> int:
+        """Size at which the journal refuses to grow."""
+        return self._settings.limit_bytes
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all segments on disk."""
         with self._lock:
@@ -306,11 +312,19 @@ class Journal:
             )
 
     def wait(self, after: Position, timeout: float) -> bool:
-        """Wait until there is a durable frame after a place; ``False`` when the time is over."""
+        """Wait for a durable frame after a place; ``False`` when the time is over or `wake` was called."""
         with self._grown:
-            return self._grown.wait_for(
-                lambda: Position(self._write_segment, self._write_offset) > after or self._closed, timeout
+            self._grown.wait_for(
+                lambda: self._woken or Position(self._write_segment, self._write_offset) > after, timeout
             )
+            self._woken = False
+            return Position(self._write_segment, self._write_offset) > after
+
+    def wake(self) -> None:
+        """End the `wait` that is going on, or the next one."""
+        with self._grown:
+            self._woken = True
+            self._grown.notify_all()
 
     def read(self, after: Position, max_bytes: int) -> list[Frame | Gap]:
         """Durable frames after a place, about `max_bytes` of them but at least one, in order; empty at the end.

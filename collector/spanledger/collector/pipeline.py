@@ -19,16 +19,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from spanledger.collector.ancestry import Ancestry, Place
 from spanledger.collector.deadletter import DeadLetters
 from spanledger.collector.decode import Decoder
 from spanledger.collector.decode_json import JsonDecoder
 from spanledger.collector.errors import MalformedError
 from spanledger.collector.journal import Journal
-from spanledger.collector.ports import LedgerWriter, RecordReader, SpanLink
+from spanledger.collector.ports import LedgerWriter, RecordReader
 from spanledger.collector.segment import Frame
 from spanledger.collector.signals import Encoding, Signal
 from spanledger.collector.stats import Stats
 from spanledger.ledger.errors import PermanentStoreError
+from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.observation import Observation
 
 _log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ class PipelineSettings:
         batch_bytes: journal bytes read at once.
         batch_age: seconds that a lone frame waits for company.
         backoff_min, backoff_max: seconds between tries while the store fails.
-        alone_tries: tries for a lone record that the store refuses, before it counts as poison.
+        alone_tries: tries for records of which the store refuses every one, before they count as poison.
+        keep_all_spans: remember the place of every span in its trace, not only in traces that hold model calls.
     """
 
     batch_records: int = 20_000
@@ -59,6 +62,7 @@ class PipelineSettings:
     backoff_min: float = 0.5
     backoff_max: float = 30.0
     alone_tries: int = 10
+    keep_all_spans: bool = False
 
 
 class StoppedError(Exception):
@@ -67,16 +71,17 @@ class StoppedError(Exception):
 
 @dataclass(slots=True)
 class _Batch:
-    """Evidence on its way to the ledger, with the frame that each piece came from (an index into `frames`)."""
+    """What frames say, on its way to the ledger; `origins` are the observations' frames (indices into `frames`)."""
 
     frames: list[Frame] = field(default_factory=list[Frame])
     observations: list[Observation] = field(default_factory=list[Observation])
-    observation_frames: list[int] = field(default_factory=list[int])
-    links: list[SpanLink] = field(default_factory=list[SpanLink])
-    link_frames: list[int] = field(default_factory=list[int])
+    origins: list[int] = field(default_factory=list[int])
+    places: list[Place] = field(default_factory=list[Place])
 
-    def __len__(self) -> int:
-        return len(self.observations) + len(self.links)
+    @property
+    def size(self) -> int:
+        """Records that count towards the batch's limit."""
+        return len(self.observations) + len(self.places)
 
 
 class Pipeline:
@@ -100,6 +105,7 @@ class Pipeline:
         self._stats = stats
         self._settings = settings or PipelineSettings()
         self._clock = clock
+        self._ancestry = Ancestry()
         self._decoders: dict[Encoding, Decoder | JsonDecoder] = {
             Encoding.PROTOBUF: Decoder(),
             Encoding.JSON: JsonDecoder(),
@@ -107,9 +113,10 @@ class Pipeline:
         self._position = journal.start
         self._progress = threading.Condition()
         self._stopping = threading.Event()
-        self._flush_until = journal.start
+        self._hurry = threading.Event()
+        self._hurry_until = journal.start
         self._store_trouble = ""
-        self._drain_deadline = 0.0
+        self._waiting_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="spanledger-pipeline", daemon=True)
 
     # --- control
@@ -128,6 +135,17 @@ class Pipeline:
         """Why the store does not take the current batch, one line; ``""`` when all is well."""
         return self._store_trouble
 
+    def snapshot(self) -> dict[str, int | float | dict[str, int]]:
+        """All numbers of the collector, for metrics and health checks: `Stats.snapshot` and the journal's state."""
+        numbers = self._stats.snapshot()
+        waiting_since = self._waiting_since
+        if waiting_since is not None:
+            numbers["ingest_lag_seconds"] = max(0.0, self._clock() - waiting_since)
+        numbers["journal_bytes"] = self.pending_bytes
+        numbers["journal_disk_bytes"] = self._journal.size_bytes
+        numbers["journal_limit_bytes"] = self._journal.limit_bytes
+        return numbers
+
     @property
     def pending_bytes(self) -> int:
         """Journal bytes that are not in the ledger yet."""
@@ -141,7 +159,8 @@ class Pipeline:
         """
         target = self._journal.end
         with self._progress:
-            self._flush_until = max(self._flush_until, target)
+            self._hurry_until = max(self._hurry_until, target)
+            self._hurry.set()
             return self._progress.wait_for(lambda: self._position >= target, timeout)
 
     def stop(self, drain_seconds: float = 0.0) -> bool:
@@ -150,10 +169,13 @@ class Pipeline:
         Returns:
             Whether the journal was worked off. What was not is done after the next start.
         """
-        self._drain_deadline = time.monotonic() + drain_seconds
-        self.wait_idle(drain_seconds)
-        self._stopping.set()
-        self._thread.join(max(1.0, self._drain_deadline - time.monotonic()))
+        deadline = time.monotonic() + drain_seconds
+        if self._thread.is_alive():
+            self.wait_idle(drain_seconds)
+            self._stopping.set()
+            self._hurry.set()
+            self._journal.wake()
+            self._thread.join(max(1.0, deadline - time.monotonic()))
         return self._position >= self._journal.end
 
     # --- work
@@ -167,11 +189,11 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - the thread's boundary: nothing may end it but `stop`
                 # A full disk under the checkpoint or the dead letters, or a bug: nothing is lost, try again.
                 self._trouble(error)
-                self._pause(self._settings.backoff_max)
+                self._stopping.wait(self._settings.backoff_max)
 
     def _step(self) -> None:
         """Bring one round of frames into the ledger and move the checkpoint."""
-        if not self._journal.wait(self._position, 0.5):
+        if not self._journal.wait(self._position, 60.0):
             return
         if self._journal.pending_bytes(self._position) < self._settings.batch_bytes:
             self._gather_company()
@@ -179,6 +201,7 @@ class Pipeline:
         end = self._position
         for item in self._journal.read(self._position, self._settings.batch_bytes):
             if isinstance(item, Frame):
+                self._waiting_since = self._waiting_since or item.received_ns / 1e9
                 self._take(item, batch)
             else:
                 self._dead_letters.put_gap(
@@ -189,20 +212,20 @@ class Pipeline:
             end = item.end
         self._write(batch)
         self._journal.checkpoint(end)
+        self._waiting_since = None
         with self._stats.lock:
             self._stats.processed_frames += len(batch.frames)
             if batch.frames:
-                self._stats.ingest_lag_seconds = max(0.0, self._clock() - batch.frames[-1].received_ns / 1e9)
+                self._stats.ingest_lag_seconds = max(0.0, self._clock() - batch.frames[0].received_ns / 1e9)
         with self._progress:
             self._position = end
+            if self._hurry_until <= end and not self._stopping.is_set():
+                self._hurry.clear()
             self._progress.notify_all()
 
     def _gather_company(self) -> None:
         """Wait a moment for more frames, unless somebody waits for us."""
-        deadline = time.monotonic() + self._settings.batch_age
-        while (left := deadline - time.monotonic()) > 0:
-            if self._flush_until > self._position or self._stopping.wait(min(left, 0.05)):
-                return
+        self._hurry.wait(self._settings.batch_age)
 
     def _take(self, frame: Frame, batch: _Batch) -> None:
         """Add what one frame says to the batch; write the batch early when it is full (a large frame)."""
@@ -215,12 +238,11 @@ class Pipeline:
                     dropped += 1
                 elif isinstance(found, Observation):
                     batch.observations.append(found)
-                    batch.observation_frames.append(index)
+                    batch.origins.append(index)
                 else:
                     dropped += 1
-                    batch.links.append(found)
-                    batch.link_frames.append(index)
-                if len(batch) >= self._settings.batch_records:
+                    batch.places.append(found)
+                if batch.size >= self._settings.batch_records:
                     self._write(batch)
         except MalformedError as error:
             self._put_aside(frame, str(error), "frame")
@@ -230,7 +252,7 @@ class Pipeline:
             if tally.bad_attributes:
                 self._stats.decode_errors["attribute"] += tally.bad_attributes
 
-    def _read(self, frame: Frame) -> Iterator[Observation | SpanLink | None]:
+    def _read(self, frame: Frame) -> Iterator[Observation | Place | None]:
         org_id, received_ns = frame.org_id, frame.received_ns
         decoder = self._decoders[frame.encoding]
         unreadable: Counter[str] = Counter()
@@ -243,7 +265,7 @@ class Pipeline:
                     unreadable[_one_line(error)] += 1
                     observation = None
                 if observation is None:
-                    yield SpanLink(org_id, span.trace_id, span.span_id, span.parent_span_id, span.start_ns)
+                    yield Place(org_id, span.trace_id, span.span_id, span.parent_span_id, span.start_ns)
                 else:
                     observation.org_id = org_id
                     observation.received_ns = received_ns
@@ -274,66 +296,73 @@ class Pipeline:
 
     def _write(self, batch: _Batch) -> None:
         """Hand the batch to the ledger, however long that takes; empties the batch's evidence."""
-        alone_tries = 0
+        if self._settings.keep_all_spans:
+            links = [SpanLink(*place) for place in batch.places]
+        else:
+            links = self._ancestry.select(batch.observations, batch.places)
         delay = self._settings.backoff_min
-        while len(batch):
+        data_errors = 0
+        while batch.observations or links:
             try:
-                self._ingest(batch.observations, batch.links)
-            except _DATA_ERRORS as error:
-                alone_tries += 1
-                if self._isolate(batch, error, last_try=alone_tries >= self._settings.alone_tries):
+                try:
+                    self._ingest(batch.observations, links)
                     break
-                self._trouble(error)
+                except _DATA_ERRORS as error:
+                    data_errors += 1
+                    if self._isolate(batch, links, last_try=data_errors >= self._settings.alone_tries):
+                        break
+                    self._trouble(error)
             except Exception as error:  # noqa: BLE001 - the store's boundary: whatever it is, the journal keeps the batch
                 self._trouble(error)
-            else:
-                break
             self._pause(delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
             delay = min(delay * 2, self._settings.backoff_max)
         self._store_trouble = ""
-        with self._stats.lock:
-            self._stats.observations += len(batch.observations)
-            self._stats.processed_records += len(batch)
-        for part in (batch.observations, batch.observation_frames, batch.links, batch.link_frames):
+        for part in (batch.observations, batch.origins, batch.places):
             part.clear()
 
     def _ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink]) -> None:
-        self._ledger.ingest(observations, links)
+        report = self._ledger.ingest(observations, links)
+        with self._stats.lock:
+            self._stats.observations += report.observations
+            self._stats.repeated_observations += report.repeated
 
-    def _isolate(self, batch: _Batch, error: Exception, *, last_try: bool) -> bool:
+    def _isolate(self, batch: _Batch, links: Sequence[SpanLink], *, last_try: bool) -> bool:
         """Find the records that make the ledger refuse the batch, by halving it; put their frames aside.
 
         Returns:
             Whether the rest of the batch is in the ledger. ``False`` when nothing at all succeeded: then the store is
             more likely at fault than every single record, and the batch has to be tried again.
         """
-        evidence: list[tuple[Observation | SpanLink, int]] = [
-            *zip(batch.observations, batch.observation_frames, strict=True),
-            *zip(batch.links, batch.link_frames, strict=True),
-        ]
-        poison: list[tuple[int, Exception]] = []
+        poison: dict[int, str] = {}
         succeeded = False
-        todo = [(evidence, error)]
+        # Observations first: a place in a trace is only of use to them.
+        todo: list[tuple[Sequence[Observation], Sequence[int], Sequence[SpanLink]]] = [
+            ((), (), links),
+            (batch.observations, batch.origins, ()),
+        ]
         while todo:
-            part, part_error = todo.pop()
-            if len(part) == 1:
-                poison.append((part[0][1], part_error))
-                if not succeeded and len(poison) > _POISON_MAX:
-                    return False
+            observations, origins, part_links = todo.pop()
+            if not observations and not part_links:
                 continue
-            for half in (part[len(part) // 2 :], part[: len(part) // 2]):
-                try:
-                    self._ingest(
-                        [piece for piece, _ in half if isinstance(piece, Observation)],
-                        [piece for piece, _ in half if isinstance(piece, SpanLink)],
-                    )
-                    succeeded = True
-                except _DATA_ERRORS as half_error:
-                    todo.append((half, half_error))
+            try:
+                self._ingest(observations, part_links)
+                succeeded = True
+            except _DATA_ERRORS as error:
+                if len(observations) > 1:
+                    middle = len(observations) // 2
+                    todo.append((observations[middle:], origins[middle:], ()))
+                    todo.append((observations[:middle], origins[:middle], ()))
+                elif observations:
+                    poison.setdefault(origins[0], _one_line(error))
+                    if not succeeded and len(poison) > _POISON_MAX:
+                        return False
+                elif succeeded or last_try:
+                    with self._stats.lock:
+                        self._stats.decode_errors["link"] += len(part_links)
         if not succeeded and not last_try:
             return False
-        for index, reason in dict(reversed(poison)).items():
-            self._put_aside(batch.frames[index], f"the ledger refuses a record of it: {_one_line(reason)}", "ledger")
+        for index, reason in poison.items():
+            self._put_aside(batch.frames[index], f"the ledger refuses a record of it: {reason}", "ledger")
         return True
 
     def _trouble(self, error: Exception) -> None:

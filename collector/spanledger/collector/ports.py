@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from spanledger.ledger.gather import SpanLink
+from spanledger.ledger.store import IngestReport
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import LogEntry, SpanRecord
-
-
-@dataclass(frozen=True, slots=True)
-class SpanLink:
-    """Place in its trace of a span that is not about a model call."""
-
-    org_id: str
-    trace_id: bytes
-    span_id: bytes
-    parent_span_id: bytes
-    started_ns: int
 
 
 class LedgerWriter(Protocol):
     """The ledger's single writer (`spanledger.ledger.store.Ledger`)."""
 
-    def ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink], /) -> object:
+    def ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink], /) -> IngestReport:
         """Bring evidence into the ledger: durable on return, and idempotent.
 
         Raises:

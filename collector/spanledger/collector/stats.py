@@ -27,9 +27,10 @@ class Stats:
     """Records refused inside acknowledged requests (`partial_success`), by reason."""
 
     processed_frames: int = 0
-    processed_records: int = 0
     observations: int = 0
-    """Records that said something about a model call and were handed to the ledger."""
+    """Records that said something about a model call and are in the ledger."""
+    repeated_observations: int = 0
+    """Those of them that the ledger had already (redelivery)."""
     dropped_records: Counter[str] = field(default_factory=Counter[str])
     """Records that say nothing about a model call, by signal; metrics are always dropped."""
     decode_errors: Counter[str] = field(default_factory=Counter[str])
@@ -43,7 +44,7 @@ class Stats:
     corrupt_bytes: int = 0
     """Bytes of the journal that no longer match their checksum; kept aside in the dead-letter folder."""
     ingest_lag_seconds: float = 0.0
-    """Age of the newest frame that the last batch wrote to the ledger, when it was written."""
+    """Age that the oldest request of the last batch had when it was in the ledger."""
 
     def snapshot(self) -> dict[str, int | float | dict[str, int]]:
         """A consistent copy, JSON-ready."""

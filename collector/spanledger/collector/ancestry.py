@@ -1,0 +1,60 @@
+"""Which spans that are not about a model call are worth remembering for their place in the trace.
+
+The ledger joins an outer span with an inner one when one is the other's ancestor, also through spans in between. So it
+needs the places of those, but only in traces that hold model calls; of all other traffic it needs nothing. Since spans
+arrive when they end, inner ones first, the trace is nearly always known when a span in between arrives; for the
+rest, places are held back for a while. That memory is bounded and does not survive a restart: what is lost with it is
+a chance to recognise a duplicate by ancestry alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from spanledger.ledger.gather import SpanLink
+from spanledger.semconv.observation import Observation
+
+
+class Place(NamedTuple):
+    """A span's place in its trace; see `SpanLink`."""
+
+    org_id: str
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    started_ns: int
+
+
+class Ancestry:
+    """Remembers recent traces that hold model calls, and recent places that none claimed yet. Used by one thread."""
+
+    def __init__(self, *, traces_max: int = 200_000, places_max: int = 100_000) -> None:
+        self._traces_max = traces_max
+        self._places_max = places_max
+        self._traces: dict[tuple[str, bytes], None] = {}  # oldest first
+        self._held: dict[tuple[str, bytes], list[Place]] = {}  # oldest first
+        self._held_count = 0
+
+    def select(self, observations: Sequence[Observation], places: Iterable[Place]) -> list[SpanLink]:
+        """The places, new and held back, that stand in traces of model calls; the others are held back."""
+        links: list[SpanLink] = []
+        for observation in observations:
+            trace = observation.org_id, observation.trace_id
+            if self._traces.pop(trace, trace) is trace and trace in self._held:
+                claimed = self._held.pop(trace)
+                self._held_count -= len(claimed)
+                links += [SpanLink(*place) for place in claimed]
+            self._traces[trace] = None
+        while len(self._traces) > self._traces_max:
+            del self._traces[next(iter(self._traces))]
+        for place in places:
+            trace = place.org_id, place.trace_id
+            if trace in self._traces:
+                links.append(SpanLink(*place))
+            else:
+                self._held.setdefault(trace, []).append(place)
+                self._held_count += 1
+        while self._held_count > self._places_max:
+            self._held_count -= len(self._held.pop(next(iter(self._held))))
+        return links
