@@ -49,7 +49,8 @@ def clock() -> Clock:
     return Clock(datetime(2026, 11, 20, 12, 0, tzinfo=UTC))
 
 
-@pytest.fixture(scope="session")
+# Of a module, not of the session: a process has one embedded store open at a time.
+@pytest.fixture(scope="module")
 def bills_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client = connect(StoreTarget.embedded(tmp_path_factory.mktemp("bills")))
     migrate(client)
