@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import demo, import_, query, serve
+from spanledger.cli.commands import demo, import_, query, reconcile, serve, tokens
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -38,7 +38,21 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("import")(import_.import_)
     app.command("query")(query.query)
+    app.command("reconcile")(reconcile.reconcile)
+    _group(
+        app,
+        "tokens",
+        "API tokens, each for one organisation.",
+        {"create": tokens.create, "list": tokens.list_, "revoke": tokens.revoke},
+    )
     return app
+
+
+def _group(app: typer.Typer, name: str, about: str, commands: Mapping[str, Callable[..., object]]) -> None:
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=about)
+    for command, function in commands.items():
+        group.command(command)(function)
+    app.add_typer(group, name=name)
 
 
 def _root(
