@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,13 @@ def readable_errors() -> Generator[None]:
         raise CommandError(str(error)) from error
 
 
-def target(data: Path, clickhouse: str) -> StoreTarget:
+def target(data: Path, clickhouse: str, *, make: bool = False) -> StoreTarget:
     """Where the store is, for a command that reads or writes it.
+
+    Args:
+        data: directory of the embedded store, used unless ``clickhouse`` names a server.
+        clickhouse: URL of a ClickHouse server.
+        make: whether an embedded store may be made where none is.
 
     Raises:
         UserError: the ClickHouse URL is not one, or there is no store at ``data``.
@@ -44,25 +49,24 @@ def target(data: Path, clickhouse: str) -> StoreTarget:
         server = runtime.find(data)
         if server is not None:
             return StoreTarget.server(server.store_url)
-        if not (data / MARKER).exists():
+        if not make and not (data / MARKER).exists():
             raise UserError(f"no ledger at {data}: start `spanledger serve --data {data}`, or name another --data")
         return StoreTarget.embedded(data)
 
 
 @contextmanager
-def client(data: Path, clickhouse: str) -> Generator[Client]:
-    """A client on the store, closed at the end; holds the store's lock when it opens the files itself."""
+def client(data: Path, clickhouse: str, *, make: bool = False) -> Generator[Client]:
+    """A client on the store, its schema up to date; holds the store's lock when it opens the files itself."""
     from spanledger.ledger.client import Lock, connect
+    from spanledger.ledger.migrate import migrate
 
-    place = target(data, clickhouse)
-    with readable_errors():
-        lock = Lock(place.path) if place.path is not None else None
-        try:
+    place = target(data, clickhouse, make=make)
+    with ExitStack() as parts:
+        with readable_errors():
+            if place.path is not None:
+                parts.callback(Lock(place.path).release)
             opened = connect(place)
-            try:
-                yield opened
-            finally:
-                opened.close()
-        finally:
-            if lock is not None:
-                lock.release()
+            parts.callback(opened.close)
+            if place.path is not None or clickhouse:
+                migrate(opened, cluster=place.cluster)
+        yield opened

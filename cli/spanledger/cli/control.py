@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import anyio.to_thread
 import chdb
+import lz4.frame  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -26,7 +27,9 @@ from spanledger.collector import http_receiver
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.intake import Intake
 from spanledger.exporters.access import AccessDeniedError, clickhouse_token
+from spanledger.exporters.compression import decode_body
 
+MAX_BODY_BYTES: Final = 1 << 30
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _INSERT: Final = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\w+)[ \t]*\n", re.IGNORECASE)
 _SETTING: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -101,10 +104,11 @@ class Control:
         else:
             body = await request.body()
         statement = values.get("query", "").encode()
-        whole = statement + b"\n" + body if statement and body else statement or body
         try:
+            body = _unpack(body, request.headers.get("content-encoding", ""))
+            whole = statement + b"\n" + body if statement and body else statement or body
             answer, answer_format = await anyio.to_thread.run_sync(self._run, whole, values)
-        except (RuntimeError, chdb.ChdbError) as error:
+        except (RuntimeError, ValueError, chdb.ChdbError) as error:
             return _engine_error(str(error))
         headers = {"X-ClickHouse-Format": answer_format, "X-ClickHouse-Timezone": "UTC"}
         return Response(answer, headers=headers, media_type="application/octet-stream")
@@ -141,6 +145,13 @@ class _OrgOfCaller:
     def verify(self, token: str, /) -> str | None:
         secret, _, org_id = token.partition(".")
         return org_id if hmac.compare_digest(secret.encode(), self.secret.encode()) and org_id else None
+
+
+def _unpack(body: bytes, encoding: str) -> bytes:
+    if encoding == "lz4":  # what clickhouse-connect sends inserts with
+        frame: Any = lz4.frame
+        return bytes(frame.decompress(body))
+    return decode_body(body, encoding, MAX_BODY_BYTES)
 
 
 def _insert(connection: Any, head: str, data_format: str, data: bytes) -> None:

@@ -7,21 +7,22 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from spanledger.semconv import money
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_RIGHT = (int, Decimal, float)
+WIDTH: Final = 240
+_RIGHT: Final = (int, Decimal, float)
 
 
 def console() -> Console:
-    """Where tables and progress go."""
+    """Where tables and progress go; as wide as needed where nobody looks at a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
 def plain(value: object) -> Any:
@@ -42,14 +43,17 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Print a table; numbers stand right, unknown values are a dash."""
+    from rich import box
     from rich.table import Table
 
     kept = [list(row) for row in rows]
-    table = Table(title=title or None, title_justify="left", header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    if title:
+        say(title + "\n")
     for index, name in enumerate(columns):
         sample = next((row[index] for row in kept if row[index] is not None), "")
         right = isinstance(sample, _RIGHT) and not isinstance(sample, bool)
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
+        table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in kept:
         table.add_row(*(cell(value) for value in row))
     console().print(table)

@@ -27,7 +27,6 @@ from spanledger.collector.pipeline import Pipeline
 from spanledger.exporters import sql_endpoint, web
 from spanledger.exporters.access import Access
 from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
-from spanledger.exporters.readings import StoreReadings
 from spanledger.ledger.client import StoreTarget, connect
 
 if TYPE_CHECKING:
@@ -160,7 +159,8 @@ class Server:
         target, limit = self._settings.target, self._settings.journal_bytes
 
         def numbers() -> dict[str, object]:
-            return ingest.stats.snapshot() | {
+            return {
+                **ingest.stats.snapshot(),
                 "journal_bytes": ingest.pipeline.pending_bytes,
                 "journal_limit_bytes": limit,
             }
@@ -172,7 +172,7 @@ class Server:
             "pipeline": lambda: ingest.pipeline.store_trouble or None,
             "progress": pipeline_moves(numbers),
         }
-        return web.create_app(StoreReadings(client), access=access, checks=checks, stats=numbers)
+        return web.create_app(ingest.ledger, access=access, checks=checks, stats=numbers)
 
     def _host(self, listener: Listener) -> Listener:
         listener.start()

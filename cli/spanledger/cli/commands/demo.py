@@ -97,7 +97,7 @@ def _show(
     output.print_table(columns, by_team, title="Spend by team, feature and model (US dollars)")
     output.say("")
     output.print_table(
-        ("provider", "model", "calls", "billed", "ledger_usd", "billed_usd", "equal"),
+        ("provider", "model", "calls", "billed", "ledger USD", "billed USD", "equal"),
         [
             (
                 each.provider,

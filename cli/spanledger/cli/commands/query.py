@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -64,5 +65,11 @@ def run(sql: str, data: Any, clickhouse: str) -> tuple[list[str], list[tuple[obj
         try:
             result = client.query(sql, settings={"readonly": 1})  # pyright: ignore[reportUnknownMemberType]
         except ClickHouseError as error:
-            raise CommandError(f"query refused: {(str(error).strip().splitlines() or [''])[0]}") from error
+            raise CommandError(f"query refused: {_reason(str(error))}") from error
         return list(result.column_names), [tuple(row) for row in result.result_rows]
+
+
+def _reason(message: str) -> str:
+    """The engine's own words, without the transport around them."""
+    found = re.search(r"DB::Exception: (?:\w+: )?(.+?)(?: \(for url .*)?$", message.strip(), re.MULTILINE)
+    return found[1] if found else message.strip().split("\n")[0]

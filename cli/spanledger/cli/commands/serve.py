@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
 from spanledger.cli import options
@@ -89,8 +90,12 @@ def run(settings: ServeSettings) -> None:
     from spanledger.cli.server import Server
 
     stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask_to_stop)
     server = Server(settings, _say)
     server.start()
     _say(f"ready      data in {settings.data}; ledger in {settings.target.name}")

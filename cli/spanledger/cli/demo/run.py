@@ -32,7 +32,7 @@ SETTLE_SECONDS: Final = 60.0
 
 BY_TEAM: Final = """
 SELECT team_id AS team, feature, response_model AS model, count() AS calls,
-       sum(input_tokens) AS input, sum(cache_read_tokens) AS cache_read, sum(output_tokens) AS output,
+       sum(input_tokens) AS input, sum(cache_read_tokens) AS cached, sum(output_tokens) AS output,
        sum(cost_usd) AS cost_usd
 FROM calls WHERE status = 'ok' GROUP BY ALL ORDER BY team, feature, model
 """
