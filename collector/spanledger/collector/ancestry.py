@@ -41,11 +41,11 @@ class Ancestry:
         links: list[SpanLink] = []
         for observation in observations:
             trace = observation.org_id, observation.trace_id
-            if self._traces.pop(trace, trace) is trace and trace in self._held:
-                claimed = self._held.pop(trace)
-                self._held_count -= len(claimed)
-                links += [SpanLink(*place) for place in claimed]
-            self._traces[trace] = None
+            self._traces.pop(trace, None)
+            self._traces[trace] = None  # now the youngest
+            claimed = self._held.pop(trace, ())
+            self._held_count -= len(claimed)
+            links += [SpanLink(*place) for place in claimed]
         while len(self._traces) > self._traces_max:
             del self._traces[next(iter(self._traces))]
         for place in places:

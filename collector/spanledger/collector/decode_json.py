@@ -150,12 +150,16 @@ class JsonDecoder:
         )
 
     def _source(self, resource: _Object, scope: _Object) -> Source:
-        return Source(
-            self._attributes(_get(resource, "attributes")),
-            _text(_get(scope, "name")),
-            _text(_get(scope, "version")),
-            self._attributes(_get(scope, "attributes")),
-        )
+        try:
+            return Source(
+                self._attributes(_get(resource, "attributes")),
+                _text(_get(scope, "name")),
+                _text(_get(scope, "version")),
+                self._attributes(_get(scope, "attributes")),
+            )
+        except (ValueError, TypeError):
+            self._tally.bad_attributes += 1
+            return Source({})
 
     def _attributes(self, pairs: Any) -> _Object:
         attributes: _Object = {}

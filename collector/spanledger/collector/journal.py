@@ -121,6 +121,7 @@ class Journal:
         self._write_segment = 0
         self._write_offset = 0
         self._write_salt = 0
+        self._end = Position(0, 0)
         self._sizes: dict[int, int] = {}
         self._read_fd = -1
         self._read_segment = 0
@@ -241,6 +242,7 @@ class Journal:
             self._disk.sync(self._fd)
         with self._lock:
             self._write_offset = self._sizes[self._write_segment] = end
+            self._end = Position(self._write_segment, end)
 
     def _start_segment(self) -> bytes:
         """Create the next segment's file; return the header that its first flush has to write."""
@@ -289,7 +291,7 @@ class Journal:
     def end(self) -> Position:
         """The place after the last durable frame."""
         with self._lock:
-            return Position(self._write_segment, self._write_offset)
+            return self._end
 
     @property
     def limit_bytes(self) -> int:
@@ -314,11 +316,9 @@ class Journal:
     def wait(self, after: Position, timeout: float) -> bool:
         """Wait for a durable frame after a place; ``False`` when the time is over or `wake` was called."""
         with self._grown:
-            self._grown.wait_for(
-                lambda: self._woken or Position(self._write_segment, self._write_offset) > after, timeout
-            )
+            self._grown.wait_for(lambda: self._woken or self._end > after, timeout)
             self._woken = False
-            return Position(self._write_segment, self._write_offset) > after
+            return self._end > after
 
     def wake(self) -> None:
         """End the `wait` that is going on, or the next one."""
@@ -404,13 +404,16 @@ class Journal:
         found = sorted(int(path.stem) for path in self._directory.glob(f"*{SUFFIX}") if path.stem.isdecimal())
         self._sizes = {number: self._path(number).stat().st_size for number in found}
         if found:
-            last = found[-1]
-            self._sizes[last] = self._cut_torn_tail(last)
-            self._write_segment, self._write_offset = last, self._sizes[last]
+            self._sizes[found[-1]] = self._cut_torn_tail(found[-1])
+        for number, size in [*self._sizes.items()]:
+            if size <= SEGMENT_HEADER_BYTES:
+                self._path(number).unlink()
+                del self._sizes[number]
         self._checkpoint = self._read_checkpoint()
+        ends = (Position(number, size) for number, size in self._sizes.items())
+        self._end = max([self._checkpoint, *ends])
         # Numbers only grow, even after every segment was deleted: an old checkpoint must not hide new frames.
-        if self._checkpoint.segment > self._write_segment:
-            self._write_segment, self._write_offset = self._checkpoint
+        self._write_segment = max([self._checkpoint.segment, *found])
 
     def _cut_torn_tail(self, number: int) -> int:
         path = self._path(number)
