@@ -186,11 +186,10 @@ def _add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: in
     name = COUNT_ALIASES.get(name, name)
     if name == "requests":
         return True  # the rate per request, where there is one, applies to the call itself
-    each = flat.count_rates.get(name)
-    if each is None:
+    rate = flat.count_rates.get(name)
+    if rate is None:
         return False
-    least = flat.minimums.get(name, 0)
-    amount = CONTEXT.multiply(max(quantity, least), each)
+    amount = rate.times(max(quantity, flat.minimums.get(name, 0)))
     by_class[name] = CONTEXT.add(by_class[name], amount) if name in by_class else amount
     return True
 

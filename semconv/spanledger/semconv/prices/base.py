@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import names, reasons
-from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff
+from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
@@ -67,6 +67,10 @@ _FREE: Final = re.compile(r"google/gemma-.*|openai/moderation|[^/]+/.*:free")
 _MINIMUM_SECONDS: Final = {"groq/whisper-large-v3": 10, "groq/whisper-large-v3-turbo": 10}
 _CLAUDE: Final = re.compile(r"claude")
 
+HALF_BATCH: Final = "half_batch"
+"""Anthropic's Message Batches cost half of every token rate (platform.claude.com, batch processing), since they exist;
+the data has batch rates only from the day on which somebody looked."""
+
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
@@ -87,6 +91,8 @@ class _Slot:
     second: int
     price: ModelPrice
     is_known: bool
+    rule: str = ""
+    """Which of our own rules gives the price where the data is silent."""
     hours: str = ""
 
 
@@ -223,6 +229,8 @@ class BaseBook:
             conditions["service_tier"] = tier
         if slot.is_known and is_batch:
             conditions["batch"] = "true"
+        if slot.rule:
+            conditions["rule"] = slot.rule
         if slot.hours:
             conditions["time_utc"] = slot.hours
         stored: dict[str, Decimal | TieredPrices | None] = slot.price.__dict__
@@ -237,6 +245,8 @@ class BaseBook:
             if not rates and _FREE.fullmatch(slug):
                 rates = {"input_uncached": Rate(Decimal(0)), "output_text": Rate(Decimal(0))}
             _claude_writes(model.name, rates)
+            if slot.rule == HALF_BATCH:
+                rates = {name: _halved(rate) if unit_of(name) == "tokens" else rate for name, rate in rates.items()}
             least = _MINIMUM_SECONDS.get(slug)
             where = conditions if prompt_over is None else {**conditions, "prompt_over": str(prompt_over)}
             return Flat(
@@ -313,8 +323,10 @@ def _slots(model: BaseModel, day: date, times: Sequence[time], tier: str, is_bat
     found: list[_Slot] = []
     for start in dict.fromkeys((midnight, *times)):
         price, is_known = _prices_at(model, datetime.combine(day, start), tier, is_batch)
+        rule = HALF_BATCH if is_batch and not is_known and _has_half_batch(model) else ""
         if not found or (found[-1].price, found[-1].is_known) != (price, is_known):
-            found.append(_Slot(start.hour * 3600 + start.minute * 60 + start.second, price, is_known))
+            second = start.hour * 3600 + start.minute * 60 + start.second
+            found.append(_Slot(second, price, is_known or bool(rule), rule))
     if len(found) == 1:
         return found
     edges = [*(slot.second for slot in found), found[0].second]
@@ -340,6 +352,15 @@ def _amount(value: Decimal | TieredPrices, prompt_over: int | None) -> Decimal:
             if tier.start <= prompt_over:
                 chosen = tier.price
     return chosen
+
+
+def _has_half_batch(model: BaseModel) -> bool:
+    is_too_old = model.name.startswith(("claude-1", "claude-2", "claude-v", "claude-instant"))
+    return model.provider == "anthropic" and model.is_own and not is_too_old
+
+
+def _halved(rate: Rate) -> Rate:
+    return Rate(CONTEXT.divide(rate.amount, Decimal(2)), rate.per)
 
 
 def _claude_writes(model: str, rates: dict[str, Rate]) -> None:

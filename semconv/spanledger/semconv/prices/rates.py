@@ -19,6 +19,7 @@ from spanledger.semconv.money import CONTEXT, text
 from spanledger.semconv.usage import OUTPUT_CLASSES, TOKEN_CLASSES
 
 MTOK: Final = 1_000_000
+_ENDLESS: Final = Decimal(1).scaleb(-18)
 NS_PER_SECOND: Final = 1_000_000_000
 SECONDS_PER_DAY: Final = 86_400
 
@@ -31,6 +32,13 @@ class Rate:
 
     amount: Decimal
     per: int = MTOK
+
+    def times(self, quantity: int) -> Decimal:
+        """Dollars for a quantity: exact, or half-even to 18 digits where decimals never end (a third of an hour's rate)."""
+        product = CONTEXT.multiply(self.amount, quantity)
+        dollars = CONTEXT.divide(product, Decimal(self.per))
+        is_exact = CONTEXT.multiply(dollars, self.per) == product
+        return dollars if is_exact else dollars.quantize(_ENDLESS, context=CONTEXT)
 
     @property
     def each(self) -> Decimal:
@@ -192,13 +200,14 @@ class Flat:
         self.each: Final = tuple(_each(snapshot.rate_of(name)) for name in names)
         self.usual: Final = tuple(self.each[TOKEN_CLASSES.index(name)] for name in USUAL_CLASSES)
         counts = [*PROMPT_COUNTS, *OUTPUT_COUNTS, "input_audio_seconds", "output_audio_seconds", *snapshot.rates]
-        priced = {name: _each(snapshot.rate_of(name)) for name in counts if name not in TOKEN_CLASSES}
-        self.per_request: Final = priced.pop("requests", None)
-        self.count_rates: Final = {name: each for name, each in priced.items() if each is not None}
+        priced = {name: snapshot.rate_of(name) for name in counts if name not in TOKEN_CLASSES}
+        self.per_request: Final = _each(priced.pop("requests", None))
+        self.count_rates: Final = {name: rate for name, rate in priced.items() if rate is not None}
         self.minimums: Final = snapshot.minimums
         outputs = [each for name, each in zip(TOKEN_CLASSES, self.each, strict=True) if name in OUTPUT_CLASSES and each]
-        self.max_output: Final = max(outputs) if outputs else None
-        """What one more generated token can cost at most: bounds a broken stream."""
+        # An embedding generates nothing, even where a price list repeats the input rate for its output.
+        self.max_output: Final = max(outputs) if outputs and "embed" not in snapshot.model.lower() else None
+        """What one more generated token can cost at most: bounds a broken stream. ``None``: nothing is generated."""
 
 
 def _each(rate: Rate | None) -> Decimal | None:
