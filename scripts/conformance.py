@@ -2,8 +2,8 @@
 
     python scripts/conformance.py CAPTURES [--list] [--family F] [--show F/S] [--page docs/dialects.md]
 
-CAPTURES holds `<family>/<scenario>.otlp.pb` (also `.logs.otlp.pb`, `.otlp.json`), `<scenario>.truth.json` with the calls
-that the provider billed, and `INDEX.json` with the number of spans that carry usage. Records are decoded by the
+CAPTURES holds `<family>/<scenario>.otlp.pb` (also `.logs.otlp.pb`, `.otlp.json`), `<scenario>.truth.json` with the
+calls that the provider billed, and `INDEX.json` with the number of spans that carry usage. Records are decoded by the
 collector, read by the dialects and settled by the ledger's rules; no store is involved.
 
   count   the ledger has exactly as many billable calls as the provider served (failed attempts do not count)
@@ -104,7 +104,7 @@ def row(call: SettledCall) -> Row:
 
 
 def compare(truth: Sequence[Mapping[str, Any]], rows: Sequence[Row], usage_spans: int) -> tuple[bool, bool]:
-    """Whether the number of calls and their tokens are right; where the wire holds no answer, that nothing is invented."""
+    """Whether the number of calls and their tokens are right; without an answer on the wire, that none is invented."""
     billed = [r for r in rows if r.is_billed]
     answerable = usage_spans >= sum(call.get("stream_usage_sent") is not False for call in truth)
     if len(billed) > len(truth) or (answerable and len(billed) < len(truth)):
@@ -212,9 +212,8 @@ def main() -> int:
         print(f"{name:50} {len(group):4} scenarios  count {counted:4}  tokens {right:4}")
     total, counted, right = len(results), sum(r.count_ok for r in results), sum(r.tokens_ok for r in results)
     ours, theirs = sums(results)
-    print(
-        f"all: {total} scenarios  count {counted / total:.1%}  tokens {right / total:.1%}  sum {ours / max(theirs, 1):.3f}"
-    )
+    share = ours / max(theirs, 1)
+    print(f"all: {total} scenarios  count {counted / total:.1%}  tokens {right / total:.1%}  sum {share:.3f}")
     return 0 if right == total else 1
 
 

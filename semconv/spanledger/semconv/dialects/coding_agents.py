@@ -38,8 +38,8 @@ def _label(draft: Draft, billing: str = "") -> None:
     found: dict[str, str] = {}
     for label, name in _LABELS:
         if name in draft.attributes and label not in found:
-            text = values.text(draft.attributes[name])
-            if isinstance(text, str):
+            text = values.known_text(draft.attributes[name])
+            if text:
                 found[label] = text
     if billing:
         found["billing"] = billing

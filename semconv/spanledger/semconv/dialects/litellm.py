@@ -16,7 +16,8 @@ _TEXTS: Final[Aliases] = {
     **conventions.TEXTS,
     "session_id": (*conventions.TEXTS["session_id"], "metadata.session_id", "litellm.metadata.session_id"),
     "user_id": (
-        _M + "end_user_id", _M2 + "end_user_id", "llm.user", *conventions.TEXTS["user_id"], _M + "user_id", _M2 + "user_id",
+        _M + "end_user_id", _M2 + "end_user_id", "llm.user",
+        *conventions.TEXTS["user_id"], _M + "user_id", _M2 + "user_id",
     ),
     "team_id": (_M + "team_id", _M2 + "team_id", "metadata.team_id", *conventions.TEXTS["team_id"]),
     "project": (_M + "project_id", _M2 + "project_id", *conventions.TEXTS["project"]),
@@ -40,20 +41,18 @@ def _raw_role(draft: Draft) -> Role | None:
         if name.startswith("llm.") and (match := _RAW.match(name)):
             provider = match[1]
             raw[match[2]] = value
-    model, response_id = values.text(raw.get("model")), values.text(raw.get("id"))
+    model, response_id = values.known_text(raw.get("model")), values.known_text(raw.get("id"))
     found = usage_json.from_python_text(raw.get("usage"))
-    if not isinstance(model, str) and not isinstance(response_id, str) and found is None:
+    if not model and not response_id and found is None:
         return None
     fields = draft.fields
     fields["provider"] = "" if provider == "None" else provider
-    fields["operation"] = "chat" if found is not None or isinstance(response_id, str) else ""
-    if isinstance(response_id, str):
-        fields["response_id"] = response_id
-    if isinstance(model, str):
-        fields["response_model"] = model
+    fields["operation"] = "chat" if found is not None or response_id else ""
+    fields["response_id"] = response_id
+    fields["response_model"] = model
     usage_json.apply(draft, found)
     draft.notes.append("raw_request")
-    return Role.LEAF if found is not None and isinstance(response_id, str) else Role.DETAIL
+    return Role.LEAF if found is not None and response_id else Role.DETAIL
 
 
 def _adjust(draft: Draft) -> None:
@@ -66,15 +65,14 @@ def _adjust(draft: Draft) -> None:
     _models(draft)
     hidden = attributes.get("hidden_params")
     parameters = values.mapping(hidden)
-    headers = parameters.get("additional_headers")
-    if isinstance(headers, dict):
-        for name in ("llm_provider-request-id", "llm_provider-x-request-id"):
-            request_id = values.text(headers.get(name))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-            if isinstance(request_id, str):
-                fields.setdefault("request_id", request_id)
+    headers = values.mapping(parameters.get("additional_headers"))
+    for name in ("llm_provider-request-id", "llm_provider-x-request-id"):
+        request_id = values.known_text(headers.get(name))
+        if request_id:
+            fields.setdefault("request_id", request_id)
     if not draft.get("server_address"):
-        base = values.text(parameters.get("api_base"))
-        if isinstance(base, str):
+        base = values.known_text(parameters.get("api_base"))
+        if base:
             fields["server_address"] = base
     response_id = draft.get("response_id")
     if response_id and (response_id == attributes.get("litellm.call_id") or ids.is_invented(response_id)):
@@ -92,8 +90,8 @@ def _adjust(draft: Draft) -> None:
         requester = attributes.get("metadata.requester_metadata")
         if isinstance(requester, str) and len(requester) <= values.MAX_JSON and (match := _SESSION.search(requester)):
             fields["session_id"] = match[1]
-    alias = values.text(attributes.get(_M + "alias") or attributes.get(_M2 + "alias"))
-    if isinstance(alias, str):
+    alias = values.known_text(attributes.get(_M + "alias") or attributes.get(_M2 + "alias"))
+    if alias:
         draft.labels = {**draft.labels, "key_alias": alias}
 
 
@@ -117,8 +115,8 @@ DIALECT: Final = Dialect(
     name="litellm",
     scopes=("litellm", "litellm.*", "litellm@*"),
     markers=(
-        "litellm.call_id", "litellm.provider.model", "gen_ai.cost.total_cost", "litellm.cost.total", _M + "hash", "llm.None.model",
-        "llm.openai.messages", "llm.openai.model", "llm.anthropic.messages", "llm.anthropic.model",
+        "litellm.call_id", "litellm.provider.model", "gen_ai.cost.total_cost", "litellm.cost.total", _M + "hash",
+        "llm.None.model", "llm.openai.messages", "llm.openai.model", "llm.anthropic.messages", "llm.anthropic.model",
     ),
     texts=_TEXTS,
     counts=conventions.COUNTS,

@@ -7,6 +7,7 @@ from typing import Final
 from spanledger.semconv.dialects import conventions
 from spanledger.semconv.dialects.official import note_broken_stream
 from spanledger.semconv.dialects.table import Dialect, Draft
+from spanledger.semconv.observation import Role
 
 ANTHROPIC: Final = Dialect(
     name="anthropic_sdk",
@@ -29,7 +30,7 @@ def _mistral(draft: Draft) -> None:
         del draft.counts["output"]
 
 
-def _mistral_role(draft: Draft) -> conventions.Role | None:
+def _mistral_role(draft: Draft) -> Role | None:
     if not draft.get("operation"):
         # Version 1 names the HTTP operation only: chat_completion_v1_chat_completions_post.
         operation = str(draft.attributes.get("mistral_ai.operation.id", ""))

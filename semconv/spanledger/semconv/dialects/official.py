@@ -1,4 +1,4 @@
-"""Instrumentations of the OpenTelemetry project (and Elastic's), which follow the conventions, and Bedrock's, which do not.
+"""Instrumentations of the OpenTelemetry project and Elastic, which follow the conventions; Bedrock's do not.
 
 Read from ``opentelemetry-instrumentation-genai-*`` 1.3b0, ``-openai-v2`` 2.4b0, ``elastic-opentelemetry`` 1.2.0 and
 ``-botocore`` 0.66b2.

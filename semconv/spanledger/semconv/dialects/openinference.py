@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from spanledger.semconv.dialects import conventions, ids, values
 from spanledger.semconv.dialects.official import note_broken_stream
@@ -52,17 +52,13 @@ def _role(draft: Draft) -> Role | None:
 
 def metadata(draft: Draft, name: str = "metadata") -> None:
     """Session, user and team from a JSON object that users attach to their spans."""
-    found = values.mapping(draft.attributes.get(name)) if name in draft.attributes else {}
+    found = values.mapping(draft.attributes.get(name))
     for key, value in found.items():
-        field = _bag_field(key)
+        field = BAG_KEYS.get(key.lower())
         if field is not None and not draft.fields.get(field):
-            text = values.text(value)
-            if isinstance(text, str):
+            text = values.known_text(value)
+            if text:
                 draft.fields[field] = text
-
-
-def _bag_field(key: Any) -> str | None:
-    return BAG_KEYS.get(key.lower()) if isinstance(key, str) else None
 
 
 def _adjust(draft: Draft) -> None:

@@ -35,9 +35,9 @@ OPENLLMETRY: Final = Dialect(
     name="openllmetry",
     scopes=(
         *(_P + library for library in (
-            "openai.v0", "openai.v1", "openai_agents", "langchain", "llamaindex", "google_generativeai", "cohere", "mistralai",
-            "groq", "together", "replicate", "ollama", "watsonx", "alephalpha", "transformers", "writer", "crewai", "haystack",
-            "agno", "mcp", "voyageai",
+            "openai.v0", "openai.v1", "openai_agents", "langchain", "llamaindex", "google_generativeai", "cohere",
+            "mistralai", "groq", "together", "replicate", "ollama", "watsonx", "alephalpha", "transformers", "writer",
+            "crewai", "haystack", "agno", "mcp", "voyageai",
         )),
         "traceloop.*",
         "@traceloop/*",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from spanledger.semconv import names
-from spanledger.semconv.dialects import conventions
+from spanledger.semconv.dialects import conventions, values
 from spanledger.semconv.dialects.table import Dialect, Draft
 from spanledger.semconv.observation import Role
 
@@ -24,9 +24,9 @@ def _adjust(draft: Draft) -> None:
         draft.partial = attributes[names.USAGE_PARTIAL] is True
     if names.USAGE_ESTIMATED in attributes:
         draft.estimated = attributes[names.USAGE_ESTIMATED] is True
-    notes = attributes.get(names.NOTES)
-    if isinstance(notes, (list, tuple)):
-        draft.notes.extend(note for note in notes if isinstance(note, str) and len(note) < 100)
+    if names.NOTES in attributes:
+        written = values.sequence(attributes[names.NOTES])
+        draft.notes.extend(note for note in written if isinstance(note, str) and len(note) < 100)
 
 
 DIALECT: Final = Dialect(

@@ -30,32 +30,47 @@ _CORE: Final = frozenset(("provider", "operation", "request_model", "response_mo
 """A record without any of these, any count and any claimed cost says nothing about a model call."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
+_FACTS: Final = (
+    "session_id",
+    "user_id",
+    "team_id",
+    "feature",
+    "response_id",
+    "request_id",
+    "claimed_cost_usd",
+    "organization",
+)
+"""What a record that does not bill may add to the call of its span or below it."""
 _LABEL: Final = names.LABEL_PREFIX
 _EXACT: Final = {names.USAGE_PREFIX + name: name for name in TOKEN_CLASSES}
 
 
 def _status_code(value: Any) -> int | Bad | None:
+    if type(value) is int and 100 <= value <= 599:
+        return value
     code = values.count(value)
     return None if isinstance(code, int) and not 100 <= code <= 599 else code
 
 
-def _limit(value: Any) -> int | Bad | None:
+def _limit(value: Any) -> int | None:
     """A request's output limit; -1, 0 and "Infinity" are how some write that there is none."""
+    if type(value) is int and 0 < value <= MAX_COUNT:
+        return value
     limit = values.count(value)
-    return limit or None if not isinstance(limit, Bad) else None
+    return limit if isinstance(limit, int) and limit else None
 
 
 def _waiting(unit_ns: int) -> Callable[[Any], int | Bad | None]:
     return lambda value: values.duration_ns(value, unit_ns)
 
 
-_REST: Final[tuple[tuple[str, str, Callable[[Any], Any]], ...]] = (
-    *(("claimed_cost_usd", name, values.amount) for name in table.CLAIMS),
-    *(("stop_reason", name, values.stop_reason) for name in table.STOP_REASONS),
-    *(("is_stream", name, values.flag) for name in table.STREAM_FLAGS),
-    *(("http_status", name, _status_code) for name in table.HTTP_STATUS),
-    *(("max_output_tokens", name, _limit) for name in table.MAX_OUTPUT),
-    *(("ttft_ns", name, _waiting(unit)) for name, unit in table.FIRST_CHUNK),
+_REST: Final[tuple[tuple[str, str, type | None, Callable[[Any], Any]], ...]] = (
+    *(("claimed_cost_usd", name, None, values.amount) for name in table.CLAIMS),
+    *(("stop_reason", name, None, values.stop_reason) for name in table.STOP_REASONS),
+    *(("is_stream", name, bool, values.flag) for name in table.STREAM_FLAGS),
+    *(("http_status", name, None, _status_code) for name in table.HTTP_STATUS),
+    *(("max_output_tokens", name, None, _limit) for name in table.MAX_OUTPUT),
+    *(("ttft_ns", name, None, _waiting(unit)) for name, unit in table.FIRST_CHUNK),
 )
 
 
@@ -65,14 +80,15 @@ class Plan:
 
     dialect: Dialect
     text_fields: tuple[str, ...]
-    text_names: tuple[str, ...]
     text_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
+    """Gets the first alias of every text field; ``None`` when the shape has no texts."""
     text_aliases: tuple[tuple[str, tuple[str, ...]], ...]
-    counts: tuple[tuple[str, tuple[str, ...]], ...]
-    exact: tuple[tuple[str, str], ...]
-    exact_counts: tuple[tuple[str, str], ...]
-    rest: tuple[tuple[str, str, Callable[[Any], Any]], ...]
-    """Field, attribute and reader of everything that is neither text nor a token count; the first that reads wins."""
+    counts: tuple[tuple[str, str, tuple[str, ...]], ...]
+    """Slot, first alias, other aliases."""
+    exact: tuple[tuple[str, str, bool], ...]
+    """Our own classes and counts: name, attribute, whether it is a token class."""
+    rest: tuple[tuple[str, str, type | None, Callable[[Any], Any]], ...]
+    """Field, attribute, a type to take as it is, and reader of what is neither text nor token count; the first wins."""
     labels: tuple[tuple[str, str], ...]
     tools: tools.ToolPlan | None
 
@@ -112,8 +128,7 @@ class Compiler:
         dialect = self.dialect
         found: dict[str, list[tuple[int, str]]] = {}
         labels: list[tuple[str, str]] = []
-        exact: list[tuple[str, str]] = []
-        exact_counts: list[tuple[str, str]] = []
+        exact: list[tuple[str, str, bool]] = []
         present = frozenset(shape)
         for name in shape:
             for slot, rank in self._slots.get(name, ()):
@@ -122,38 +137,31 @@ class Compiler:
                 if name.startswith(_LABEL) and len(name) > len(_LABEL):
                     labels.append((name[len(_LABEL) :], name))
                 elif name in _EXACT:
-                    exact.append((_EXACT[name], name))
+                    exact.append((_EXACT[name], name, True))
                 elif name.startswith(names.USAGE_COUNT_PREFIX):
-                    exact_counts.append((name[len(names.USAGE_COUNT_PREFIX) :], name))
+                    exact.append((name[len(names.USAGE_COUNT_PREFIX) :], name, False))
             elif dialect.bags:
                 self._from_bag(name, found, labels)
         aliases = {slot: tuple(name for _, name in sorted(ranked)) for slot, ranked in found.items()}
         texts = [(slot, aliases[slot]) for slot in dialect.texts if slot in aliases]
-        bag_only = [
-            (slot, names_)
-            for slot, names_ in aliases.items()
-            if slot not in dialect.texts and slot not in dialect.counts
-        ]
-        texts += bag_only
-        counts = tuple((slot, aliases[slot]) for slot in dialect.counts if slot in aliases)
+        known = {*dialect.texts, *dialect.counts}
+        texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in known]  # out of bags
+        counts = [(slot, *aliases[slot]) for slot in dialect.counts if slot in aliases]
         claims = any(name in present for name in table.CLAIMS)
         marked = any(name in present for name in dialect.markers)
         if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
             return None
-        single = [(slot, names_[0]) for slot, names_ in texts if len(names_) == 1]
-        if len(single) < 2:
-            single = []
-        taken = {slot for slot, _ in single}
+        quick = [(slot, names_[0]) for slot, names_ in texts]
+        if len(quick) == 1:
+            quick *= 2  # itemgetter gives a tuple for two names or more
         return Plan(
             dialect=dialect,
-            text_fields=tuple(slot for slot, _ in single),
-            text_names=tuple(name for _, name in single),
-            text_values=itemgetter(*(name for _, name in single)) if single else None,
-            text_aliases=tuple(pair for pair in texts if pair[0] not in taken),
-            counts=counts,
+            text_fields=tuple(slot for slot, _ in quick),
+            text_values=itemgetter(*(name for _, name in quick)) if quick else None,
+            text_aliases=tuple(texts),
+            counts=tuple((slot, first, tuple(others)) for slot, first, *others in counts),
             exact=tuple(exact),
-            exact_counts=tuple(exact_counts),
-            rest=tuple((field, name, read_) for field, name, read_ in _REST if name in present),
+            rest=tuple(entry for entry in _REST if entry[1] in present),
             labels=tuple(labels),
             tools=tools.plan(shape, present),
         )
@@ -171,7 +179,7 @@ class Compiler:
 
 
 def read(
-    record: SpanRecord | LogEntry, plan: Plan, base: Mapping[str, Any], base_labels: Mapping[str, str]
+    record: SpanRecord | LogEntry, plan: Plan, base: dict[str, Any], base_labels: Mapping[str, str]
 ) -> Observation | None:
     """The observation that a record makes under a plan; ``None`` when it says nothing about a model call.
 
@@ -183,23 +191,37 @@ def read(
     """
     attributes = record.attributes
     dialect = plan.dialect
-    fields: dict[str, Any] = {**base, "dialect": dialect.name}
+    fields = base.copy()
+    fields["dialect"] = dialect.name
     notes: list[str] = []
-    _read_texts(attributes, plan, fields, notes)
+    if plan.text_values is not None:
+        texts = plan.text_values(attributes)
+        try:
+            # One join proves that all are texts and none is long. Empty ones must not shadow another alias.
+            if len("".join(texts)) <= MAX_TEXT and "" not in texts:
+                fields.update(zip(plan.text_fields, texts))  # noqa: B905 - itemgetter gives one value per name
+            else:
+                _read_texts(attributes, plan, fields, notes)
+        except TypeError:
+            _read_texts(attributes, plan, fields, notes)
     counts: dict[str, int] = {}
-    for slot, aliases in plan.counts:
-        for name in aliases:
+    for slot, name, others in plan.counts:
+        value = attributes[name]
+        if type(value) is int and 0 <= value <= MAX_COUNT:
+            counts[slot] = value
+        else:
+            _read_count(attributes, slot, (name, *others), counts, notes)
+    for field, name, quick, read_value in plan.rest:
+        if field not in fields:
             value = attributes[name]
-            if type(value) is not int or not 0 <= value <= MAX_COUNT:
-                value = values.count(value)
+            if type(value) is not quick:
+                value = read_value(value)
                 if isinstance(value, Bad):
                     notes.append(f"bad_value:{name}")
                     continue
-            if value is not None:
-                counts[slot] = value
-                break
-    if plan.rest:
-        _read_rest(attributes, plan, fields, notes)
+                if value is None:
+                    continue
+            fields[field] = value
     draft = Draft(
         record,
         attributes,
@@ -211,80 +233,83 @@ def read(
         dialect.output_holds_reasoning,
         base_labels,
     )
-    if plan.exact or plan.exact_counts:
+    if plan.exact:
         draft.usage = _exact_usage(attributes, plan, notes)
     if plan.labels:
         draft.labels = {**base_labels, **_read_labels(attributes, plan.labels, notes)}
     if plan.tools is not None:
         draft.tool_calls = tools.read(attributes, plan.tools)
-    if isinstance(record, SpanRecord):
-        if record.status_code == STATUS_ERROR or "error_type" in fields:
-            _read_error(record, fields)
-    elif "error_type" in fields:
+    if "error_type" in fields:
         fields["status"] = "error"
-    draft.role = dialect.role(draft)
+    elif isinstance(record, SpanRecord) and record.status_code == STATUS_ERROR:
+        _read_error(record, fields)
+    role = draft.role = dialect.role(draft)
     if dialect.adjust is not None:
         dialect.adjust(draft)
-    return _finish(record, draft)
-
-
-def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation | None:
-    role = draft.role
-    if role is None:
+        role = draft.role
+    if role is None or (role is not Role.LEAF and not _says_something(draft, plan, base)):
         return None
+    return _finish(record, draft, role)
+
+
+def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
+    """Whether a record that does not bill holds anything that its call's own records may lack."""
     fields = draft.fields
+    if (draft.role is Role.DETAIL and draft.get("operation") == "execute_tool") or (plan.tools and plan.tools.executed):
+        draft.tool_calls = tools.executed(draft.attributes, is_error=fields.get("status") == "error")
+    return (
+        draft.has_usage
+        or bool(draft.tool_calls)
+        or draft.labels is not draft.base_labels
+        or any(fields.get(name) and name not in base for name in _FACTS)
+    )
+
+
+def _finish(record: SpanRecord | LogEntry, draft: Draft, role: Role) -> Observation:
+    fields, counts, notes = draft.fields, draft.counts, draft.notes
     get = fields.get
     fields["provider"] = biller(
         get("provider", ""), get("server_address", ""), get("request_model", "") or get("response_model", "")
     )
     repair(draft)
     usage = draft.usage
-    counts = draft.counts
     if usage is None:
-        usage = (
-            tokens.disjoint(
+        if counts or draft.partial:
+            usage = tokens.disjoint(
                 counts,
-                draft.notes,
+                notes,
                 input_holds_cache=draft.input_holds_cache,
                 output_holds_reasoning=draft.output_holds_reasoning,
                 partial=draft.partial,
                 estimated=draft.estimated,
             )
-            if counts or draft.partial
-            else tokens.EMPTY
-        )
+        else:
+            usage = tokens.EMPTY
+        if "claimed_cost_usd" in fields and not fields["claimed_cost_usd"]:
+            del fields["claimed_cost_usd"]  # emitters write 0 for models whose price they do not know
+            notes.append("claimed_zero")
     elif draft.partial or draft.estimated:
         usage = replace(usage, partial=draft.partial, estimated=draft.estimated)
-    if "claimed_cost_usd" in fields and not fields["claimed_cost_usd"] and draft.usage is None:
-        del fields["claimed_cost_usd"]  # emitters write 0 for models whose price they do not know
-        draft.notes.append("claimed_zero")
+    fields["role"] = role
+    fields["usage"] = usage
+    fields["labels"] = draft.labels
+    fields["trace_id"] = record.trace_id
+    fields["span_id"] = record.span_id
+    if draft.tool_calls:
+        fields["tool_calls"] = draft.tool_calls
+    if notes:
+        fields["notes"] = tuple(notes)
     if isinstance(record, SpanRecord):
-        return Observation(
-            trace_id=record.trace_id,
-            span_id=record.span_id,
-            parent_span_id=record.parent_span_id,
-            started_ns=fields.pop("started_ns", record.start_ns),
-            ended_ns=fields.pop("ended_ns", record.end_ns),
-            role=role,
-            usage=usage,
-            labels=draft.labels,
-            tool_calls=draft.tool_calls,
-            notes=tuple(draft.notes) if draft.notes else (),
-            **fields,
-        )
-    return Observation(
-        trace_id=record.trace_id,
-        span_id=record.span_id,
-        signal="log",
-        started_ns=fields.pop("started_ns", record.time_ns),
-        ended_ns=fields.pop("ended_ns", record.time_ns),
-        role=role,
-        usage=usage,
-        labels=draft.labels,
-        tool_calls=draft.tool_calls,
-        notes=tuple(draft.notes),
-        **fields,
-    )
+        fields["parent_span_id"] = record.parent_span_id
+        fields["ended_ns"] = record.end_ns
+        if "started_ns" not in fields:
+            fields["started_ns"] = record.start_ns
+    else:
+        fields["signal"] = "log"
+        fields["ended_ns"] = record.time_ns
+        if "started_ns" not in fields:
+            fields["started_ns"] = record.time_ns
+    return Observation(**fields)
 
 
 def repair(draft: Draft) -> None:
@@ -313,22 +338,23 @@ def repair(draft: Draft) -> None:
 
 
 def _read_texts(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
-    if plan.text_values is not None:
-        found = plan.text_values(attributes)
-        try:
-            # One join proves that all are texts and none is long; empty ones must not shadow what the process said.
-            if len("".join(found)) <= MAX_TEXT and "" not in found:
-                fields.update(zip(plan.text_fields, found, strict=False))
-                found = ()
-        except TypeError:
-            pass
-        if found:
-            for field, name, value in zip(plan.text_fields, plan.text_names, found, strict=False):
-                _read_text(field, name, value, fields, notes)
+    """The careful way: every field from its first alias that holds a usable text."""
     for field, aliases in plan.text_aliases:
         for name in aliases:
             if _read_text(field, name, attributes[name], fields, notes):
                 break
+
+
+def _read_count(
+    attributes: Mapping[str, Any], slot: str, aliases: Sequence[str], counts: dict[str, int], notes: list[str]
+) -> None:
+    for name in aliases:
+        value = values.count(attributes[name])
+        if isinstance(value, Bad):
+            notes.append(f"bad_value:{name}")
+        elif value is not None:
+            counts[slot] = value
+            return
 
 
 def _read_text(field: str, name: str, value: Any, fields: dict[str, Any], notes: list[str]) -> bool:
@@ -341,17 +367,6 @@ def _read_text(field: str, name: str, value: Any, fields: dict[str, Any], notes:
         return False
     fields[field] = read_
     return True
-
-
-def _read_rest(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
-    for field, name, read_value in plan.rest:
-        if field in fields:
-            continue
-        value = read_value(attributes[name])
-        if isinstance(value, Bad):
-            notes.append(f"bad_value:{name}")
-        elif value is not None:
-            fields[field] = value
 
 
 def _read_labels(attributes: Mapping[str, Any], labels: Sequence[tuple[str, str]], notes: list[str]) -> dict[str, str]:
@@ -367,19 +382,23 @@ def _read_labels(attributes: Mapping[str, Any], labels: Sequence[tuple[str, str]
 
 
 def _exact_usage(attributes: Mapping[str, Any], plan: Plan, notes: list[str]) -> Usage | None:
-    """Our own disjoint classes, as our instrumentation wrote them."""
+    """Our own disjoint classes and counts, as our instrumentation wrote them."""
     classes: dict[str, int] = {}
     per_use: dict[str, int] = {}
-    for found, pairs in ((classes, plan.exact), (per_use, plan.exact_counts)):
-        for field, name in pairs:
-            value = values.count(attributes[name])
+    for field, name, is_class in plan.exact:
+        value = attributes[name]
+        if type(value) is not int or not 0 <= value <= MAX_COUNT:
+            value = values.count(value)
             if isinstance(value, Bad):
                 notes.append(f"bad_value:{name}")
-            elif value is not None:
-                found[field] = value
-    if per_use:
-        return Usage(counts=per_use, **classes)
-    return Usage(**classes) if classes else None
+                continue
+            if value is None:
+                continue
+        if is_class:
+            classes[field] = value
+        else:
+            per_use[field] = value
+    return tokens.from_classes(classes, per_use) if classes or per_use else None
 
 
 def _read_error(record: SpanRecord, fields: dict[str, Any]) -> None:

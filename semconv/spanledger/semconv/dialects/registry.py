@@ -119,7 +119,7 @@ class _Bound:
 
     source: Source
     compiler: Compiler | _Marked
-    fields: Mapping[str, Any]
+    fields: dict[str, Any]
     labels: Mapping[str, str]
 
 
@@ -197,7 +197,7 @@ class Dialects:
         return next((compiler for prefix, compiler in self._prefixes if scope.startswith(prefix)), self._unclaimed)
 
 
-def _of_process(source: Source) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+def _of_process(source: Source) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Fields and labels that the resource (and scope) attributes give to every record."""
     fields: dict[str, Any] = {"scope_name": source.scope_name[:256], "scope_version": source.scope_version[:64]}
     labels: dict[str, str] = {}
@@ -218,7 +218,7 @@ def _of_process(source: Source) -> tuple[Mapping[str, Any], Mapping[str, str]]:
                 text = values.text(value)
                 if isinstance(text, str):
                     labels.setdefault(name[len(names.LABEL_PREFIX) :], text)
-    return MappingProxyType(fields), MappingProxyType(labels)
+    return fields, MappingProxyType(labels)
 
 
 def trust(dialect: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from spanledger.semconv import names
@@ -59,12 +59,16 @@ class Draft:
     """``None``: the record is not about a model call."""
     input_holds_cache: bool | None
     output_holds_reasoning: bool | None
-    labels: Mapping[str, str]
+    base_labels: Mapping[str, str]
     usage: Usage | None = None
     """Set where the record gives disjoint classes; then the raw counts are not asked."""
     tool_calls: tuple[ToolCall, ...] = ()
     partial: bool = False
     estimated: bool = False
+    labels: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.labels = self.base_labels
 
     def get(self, name: str) -> str:
         """A text field, ``""`` when unknown."""

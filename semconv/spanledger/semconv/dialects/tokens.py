@@ -7,9 +7,9 @@ none can say, arithmetic decides, and what arithmetic leaves open is noted, neve
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableSequence
-from typing import Final
+from typing import Any, Final
 
-from spanledger.semconv.usage import Usage
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 COUNTS: Final = (
     "input",
@@ -29,6 +29,60 @@ COUNTS: Final = (
 """The raw counts that a dialect may name: as reported, overlaps and all."""
 
 EMPTY: Final = Usage()
+_NO_COUNTS: Final = EMPTY.counts
+
+
+class _Twin:
+    """A `Usage` in the making.
+
+    A frozen dataclass sets each field through ``object.__setattr__``, which is most of the cost of reading a span. The
+    twin has the same slots, is filled like any object and then becomes a `Usage`.
+    """
+
+    __slots__ = Usage.__slots__  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+
+    def __init__(
+        self,
+        uncached: int | None,
+        read: int | None,
+        write: int | None,
+        short: int | None,
+        long: int | None,
+        audio: int | None,
+        image: int | None,
+        text: int | None,
+        reasoning: int | None,
+        speech: int | None,
+        drawn: int | None,
+        counts: Mapping[str, int],
+        partial: bool,
+        estimated: bool,
+    ) -> None:
+        self.input_uncached = uncached
+        self.cache_read = read
+        self.cache_write = write
+        self.cache_write_5m = short
+        self.cache_write_1h = long
+        self.input_audio = audio
+        self.input_image = image
+        self.output_text = text
+        self.reasoning = reasoning
+        self.output_audio = speech
+        self.output_image = drawn
+        self.counts = counts
+        self.partial = partial
+        self.estimated = estimated
+
+
+def _usage(*values: Any) -> Usage:
+    made: Any = _Twin(*values)
+    made.__class__ = Usage
+    return made  # type: ignore[no-any-return]
+
+
+def from_classes(classes: Mapping[str, int], counts: Mapping[str, int]) -> Usage:
+    """A `Usage` of classes that are disjoint already."""
+    return _usage(*map(classes.get, TOKEN_CLASSES), counts or _NO_COUNTS, False, False)
 
 
 def disjoint(
@@ -53,10 +107,21 @@ def disjoint(
     get = counts.get
     total_in = get("input")
     total_out = get("output")
-    if len(counts) <= 2 and total_in is not None and (total_out is not None or len(counts) == 1):
-        return Usage(input_uncached=total_in, output_text=total_out, partial=partial, estimated=estimated)
-
     read = get("cache_read")
+    if input_holds_cache and output_holds_reasoning and total_in is not None and total_out is not None:
+        reasoning = get("reasoning")
+        # Input, output, their sum and the usual two splits, without contradiction: nearly every span.
+        if (
+            len(counts) == 2 + (read is not None) + (reasoning is not None) + ("total" in counts)
+            and (read or 0) <= total_in
+            and (reasoning or 0) <= total_out
+            and get("total", total_in + total_out) == total_in + total_out
+        ):
+            return _usage(
+                total_in - (read or 0), read, None, None, None, None, None, total_out - (reasoning or 0), reasoning,
+                None, None, _NO_COUNTS, partial, estimated,
+            )  # fmt: skip
+
     short, long = get("cache_write_5m"), get("cache_write_1h")
     write = get("cache_write")
     write, short, long = _write_classes(write, short, long, notes)
@@ -114,16 +179,9 @@ def disjoint(
         else:
             speech = drawn = None
     searches = get("web_searches")
-    if searches:
-        return Usage(
-            input_uncached=uncached, cache_read=read, cache_write=write, cache_write_5m=short, cache_write_1h=long,
-            input_audio=audio, input_image=image, output_text=visible, reasoning=reasoning, output_audio=speech,
-            output_image=drawn, counts={"web_searches": searches}, partial=partial, estimated=estimated,
-        )  # fmt: skip
-    return Usage(
-        input_uncached=uncached, cache_read=read, cache_write=write, cache_write_5m=short, cache_write_1h=long,
-        input_audio=audio, input_image=image, output_text=visible, reasoning=reasoning, output_audio=speech,
-        output_image=drawn, partial=partial, estimated=estimated,
+    return _usage(
+        uncached, read, write, short, long, audio, image, visible, reasoning, speech, drawn,
+        {"web_searches": searches} if searches else _NO_COUNTS, partial, estimated,
     )  # fmt: skip
 
 

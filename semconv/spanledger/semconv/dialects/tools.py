@@ -52,39 +52,34 @@ def read(attributes: Mapping[str, Any], found: ToolPlan) -> tuple[ToolCall, ...]
         # Most answers ask for no tool: do not parse them.
         if isinstance(value, str) and "tool" not in value:
             return ()
-        items = values.parsed(value)
-        if not isinstance(items, list):
-            return ()
+        items = [values.mapping(item) for item in values.sequence(value)]
         if found.json_name == names.TOOL_CALLS:
-            calls = [_own(item) for item in items]  # pyright: ignore[reportUnknownVariableType]
+            calls = [_own(item) for item in items]
         elif found.json_name == "ai.response.toolCalls":
-            calls = [_plain(item, "toolCallId", "toolName", "input", "args") for item in items]  # pyright: ignore[reportUnknownVariableType]
+            calls = [_plain(item, "toolCallId", "toolName", "input", "args") for item in items]
         else:
-            calls = [
-                _plain(part, "id", "name", "arguments")
-                for message in items  # pyright: ignore[reportUnknownVariableType]
-                if isinstance(message, dict)
-                for part in _parts(message)
-                if part.get("type") == "tool_call"
-            ]
-        return tuple(call for call in calls if call is not None)[:MAX_TOOL_CALLS]
-    grouped: dict[str, dict[str, Any]] = {}
-    for prefix, part, name in found.numbered:
-        grouped.setdefault(prefix, {})[part] = attributes[name]
-    calls = [_plain(parts, "id", "name", "arguments") for parts in grouped.values()]
+            parts = [values.mapping(part) for message in items for part in values.sequence(message.get("parts"))]
+            calls = [_plain(part, "id", "name", "arguments") for part in parts if part.get("type") == "tool_call"]
+    else:
+        grouped: dict[str, dict[str, Any]] = {}
+        for prefix, part, name in found.numbered:
+            grouped.setdefault(prefix, {})[part] = attributes[name]
+        calls = [_plain(parts, "id", "name", "arguments") for parts in grouped.values()]
     return tuple(call for call in calls if call is not None)[:MAX_TOOL_CALLS]
 
 
 def executed(attributes: Mapping[str, Any], *, is_error: bool) -> tuple[ToolCall, ...]:
     """The tool run that an ``execute_tool`` span or a tool event describes."""
-    name = _text(attributes.get("gen_ai.tool.name") or attributes.get("tool.name") or attributes.get("tool_name"))
+    name = values.known_text(
+        attributes.get("gen_ai.tool.name") or attributes.get("tool.name") or attributes.get("tool_name")
+    )
     if not name:
         return ()
     call_id = attributes.get("gen_ai.tool.call.id") or attributes.get("tool_call.id") or attributes.get("tool_use_id")
     return (
         ToolCall(
             name=name,
-            id=_text(call_id or attributes.get("call_id")),
+            id=values.known_text(call_id or attributes.get("call_id")),
             kind="result",
             is_error=is_error,
             input_bytes=_size(attributes.get("gen_ai.tool.call.arguments")),
@@ -93,44 +88,33 @@ def executed(attributes: Mapping[str, Any], *, is_error: bool) -> tuple[ToolCall
     )
 
 
-def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    parts = message.get("parts")
-    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []  # pyright: ignore[reportUnknownVariableType]
-
-
-def _plain(item: Any, id_key: str, name_key: str, *argument_keys: str) -> ToolCall | None:
-    if not isinstance(item, dict):
-        return None
-    name = _text(item.get(name_key))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+def _plain(item: Mapping[str, Any], id_key: str, name_key: str, *argument_keys: str) -> ToolCall | None:
+    name = values.known_text(item.get(name_key))
     if not name:
         return None
-    arguments = next((item[key] for key in argument_keys if key in item), None)  # pyright: ignore[reportUnknownVariableType]
-    return ToolCall(name=name, id=_text(item.get(id_key)), input_bytes=_size(arguments))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-
-
-def _own(item: Any) -> ToolCall | None:
-    if not isinstance(item, dict):
-        return None
-    entry: Mapping[str, Any] = item  # pyright: ignore[reportUnknownVariableType]
-    name = _text(entry.get("name"))
-    if not name:
-        return None
-    is_error = entry.get("is_error")
+    arguments = [item[key] for key in argument_keys if key in item]
     return ToolCall(
         name=name,
-        id=_text(entry.get("id")),
-        kind="result" if entry.get("kind") == "result" else "use",
-        is_error=is_error if isinstance(is_error, bool) else None,
-        input_bytes=_count(entry.get("input_bytes")),
-        output_bytes=_count(entry.get("output_bytes")),
-        input=_content(entry.get("input")),
-        output=_content(entry.get("output")),
+        id=values.known_text(item.get(id_key)),
+        input_bytes=_size(arguments[0]) if arguments else None,
     )
 
 
-def _text(value: Any) -> str:
-    text = values.text(value)
-    return text if isinstance(text, str) else ""
+def _own(item: Mapping[str, Any]) -> ToolCall | None:
+    name = values.known_text(item.get("name"))
+    if not name:
+        return None
+    is_error = item.get("is_error")
+    return ToolCall(
+        name=name,
+        id=values.known_text(item.get("id")),
+        kind="result" if item.get("kind") == "result" else "use",
+        is_error=is_error if isinstance(is_error, bool) else None,
+        input_bytes=_count(item.get("input_bytes")),
+        output_bytes=_count(item.get("output_bytes")),
+        input=_content(item.get("input")),
+        output=_content(item.get("output")),
+    )
 
 
 def _count(value: Any) -> int | None:

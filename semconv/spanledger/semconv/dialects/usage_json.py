@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanledger.semconv.dialects import values
 from spanledger.semconv.dialects.table import Draft
@@ -96,7 +96,7 @@ def _collect(usage: Mapping[str, Any], counts: dict[str, int], keys: set[str], *
     nested: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in usage.items():
         if isinstance(value, dict):
-            nested.append((key, value))  # pyright: ignore[reportUnknownArgumentType]
+            nested.append((key, cast("dict[str, Any]", value)))
             keys.add(key)
             continue
         number = values.count(value)
@@ -109,10 +109,9 @@ def _collect(usage: Mapping[str, Any], counts: dict[str, int], keys: set[str], *
             slot = "output_image" if outputs else "input_image"
         else:
             slot = _KEYS.get(key)
-        if slot is not None:
-            # The same count stands under several keys; an explicit one wins over a 0 (two spellings, one unused).
-            if not counts.get(slot):
-                counts[slot] = number
+        # The same count stands under several keys; one that counts wins over a 0 (two spellings, one unused).
+        if slot is not None and not counts.get(slot):
+            counts[slot] = number
     if depth < 3:
         for key, inner in nested:
             _collect(inner, counts, keys, outputs=outputs or key in _OUTPUT_NESTS, depth=depth + 1)

@@ -1,7 +1,7 @@
 """Turning attribute values of any type into what an observation holds.
 
-Emitters send numbers as text, doubles for ints, nested maps, megabytes, NaN. Every reader here returns `BAD` for a value
-that makes no sense under its name, ``None`` for one that says nothing (null, empty text); nothing here raises.
+Emitters send numbers as text, doubles for ints, nested maps, megabytes, NaN. Every reader here returns `BAD` for a
+value that makes no sense under its name, ``None`` for one that says nothing (null, empty text); nothing here raises.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, Final
-
-from spanledger.semconv import money
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, cast
 
 MAX_COUNT: Final = 2**53
 """Counts beyond are no token counts: JSON writers lose digits there."""
@@ -22,6 +20,7 @@ MAX_TEXT: Final = 1024
 MAX_JSON: Final = 262_144
 """JSON inside attributes is parsed up to this many characters."""
 _MAX_COST: Final = Decimal(1_000_000)
+_LEAST_COST: Final = Decimal("1e-18")
 _MAX_WAIT_NS: Final = 86_400_000_000_000
 
 
@@ -43,7 +42,7 @@ def count(value: Any) -> int | Bad | None:
     if value is None or value == "":
         return None
     if isinstance(value, float):
-        return int(value) if math.isfinite(value) and 0 <= value <= MAX_COUNT and value == int(value) else BAD
+        return int(value) if math.isfinite(value) and 0 <= value <= MAX_COUNT and value.is_integer() else BAD
     if isinstance(value, str) and len(value) < 64:
         match = _NUMBER.match(value)
         if match and int(match[1]) <= MAX_COUNT:
@@ -52,7 +51,7 @@ def count(value: Any) -> int | Bad | None:
 
 
 def text(value: Any) -> str | Bad | None:
-    """A name or id: text without surrounding blanks; an int is taken for its digits, a one-element list for its element."""
+    """A name or id: text without surrounding blanks, an int's digits, or the only element of a list."""
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             return BAD
@@ -61,8 +60,8 @@ def text(value: Any) -> str | Bad | None:
         return None
     if type(value) is int:
         return str(value) if -MAX_COUNT <= value <= MAX_COUNT else BAD
-    if isinstance(value, (list, tuple)):
-        items: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, list):
+        items: list[Any] = value
         if not items:
             return None
         if len(items) == 1 and isinstance(items[0], str):
@@ -72,16 +71,24 @@ def text(value: Any) -> str | Bad | None:
 
 def amount(value: Any) -> Decimal | Bad | None:
     """US dollars as somebody claims them: a double, an int or decimal text; negative or absurd ones are refused."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return BAD
+    if isinstance(value, str):
+        if not value:
+            return None
+        if len(value) > 64:
+            return BAD
+    elif isinstance(value, float):
+        value = repr(value)  # a double's shortest text is what its writer meant
+    elif type(value) is not int:
+        return None if value is None else BAD
     try:
-        # A double's shortest text is what its writer meant.
-        dollars = money.parse(repr(value) if isinstance(value, float) else value)
-    except (money.MoneyError, ValueError):
+        dollars = Decimal(value)
+    except (InvalidOperation, ValueError):
         return BAD
-    return dollars if 0 <= dollars <= _MAX_COST else BAD
+    if not dollars:
+        return Decimal(0) if dollars.is_finite() else BAD
+    if not dollars.is_finite() or not _LEAST_COST <= dollars <= _MAX_COST:
+        return BAD
+    return dollars
 
 
 def flag(value: Any) -> bool | Bad | None:
@@ -102,6 +109,8 @@ def flag(value: Any) -> bool | Bad | None:
 
 def duration_ns(value: Any, unit_ns: int) -> int | Bad | None:
     """A span of time of up to a day in nanoseconds; ``unit_ns`` is the unit that the attribute counts in."""
+    if type(value) is float and 0.0 <= value <= 3600.0:
+        return round(value * unit_ns)
     if value is None or value == "":
         return None
     if isinstance(value, str) and len(value) < 64:
@@ -121,7 +130,7 @@ def duration_ns(value: Any, unit_ns: int) -> int | Bad | None:
 def parsed(value: Any) -> Any:
     """A JSON value that stands in an attribute as text, or a map or list as it is; ``None`` when it cannot be read."""
     if isinstance(value, (dict, list)):
-        return value  # pyright: ignore[reportUnknownVariableType]
+        return cast(Any, value)
     if not isinstance(value, str) or not value or len(value) > MAX_JSON:
         return None
     try:
@@ -130,10 +139,24 @@ def parsed(value: Any) -> Any:
         return None
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
     """Like `parsed`, for a JSON object; empty when it is none."""
     found = parsed(value)
-    return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    members: dict[str, Any] = found if isinstance(found, dict) else {}
+    return members
+
+
+def sequence(value: Any) -> list[Any]:
+    """Like `parsed`, for a JSON array; empty when it is none."""
+    found = parsed(value)
+    items: list[Any] = found if isinstance(found, list) else []
+    return items
+
+
+def known_text(value: Any) -> str:
+    """Like `text`, ``""`` for what is missing or bad."""
+    found = text(value)
+    return found if isinstance(found, str) else ""
 
 
 def unquoted(value: Any) -> Any:
@@ -148,7 +171,8 @@ _STOP: Final[Mapping[str, str]] = {
     spelling: word
     for word, spellings in {
         "stop": "stop end_turn complete completed stop_sequence eos eos_token end finish finished stopped",
-        "length": "length max_tokens max_output_tokens max_token incomplete model_length token_limit model_context_window_exceeded",
+        "length": "length max_tokens max_output_tokens max_token incomplete model_length token_limit"
+        " model_context_window_exceeded",
         "tool_call": "tool_calls tool_call tool-calls tool-call tool_use function_call function_calls",
         "content_filter": "content_filter content-filter content_filtered safety refusal recitation prohibited_content"
         " blocklist spii guardrail_intervened guardrails error_toxic",
@@ -165,10 +189,14 @@ def stop_reason(value: Any) -> str | Bad | None:
 
     Takes a word, a list of words (one per choice, or one per chunk: the last one counts) or JSON text of such a list.
     """
-    if isinstance(value, str) and value[:1] in ("[", '"'):
-        value = parsed(value)
-    if isinstance(value, (list, tuple)):
-        words = [word for word in value if isinstance(word, str) and word]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, str):
+        if value in _STOP:
+            return _STOP[value]
+        if value[:1] in ("[", '"'):
+            value = parsed(value)
+    if isinstance(value, list):
+        items: list[Any] = value
+        words = [word for word in items if isinstance(word, str) and word]
         value = words[-1] if words else None
     if value is None or value == "":
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from spanledger.semconv.dialects import conventions, usage_json, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
@@ -52,11 +52,10 @@ def _adjust(draft: Draft) -> None:
         return
     written = draft.attributes.get("ai.response.providerMetadata")
     if isinstance(written, str) and '"anthropic"' in written:
-        raw: Any = values.mapping(written).get("anthropic")
-        usage = raw.get("usage") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        if isinstance(usage, dict):
+        usage = values.mapping(values.mapping(values.mapping(written).get("anthropic")).get("usage"))
+        if usage:
             # Version 5 loses the cache, later ones its lifetimes; Anthropic's own object has both.
-            usage_json.apply(draft, usage_json.from_mapping(usage))  # pyright: ignore[reportUnknownArgumentType]
+            usage_json.apply(draft, usage_json.from_mapping(usage))
             draft.input_holds_cache = False
     elif draft.counts and "anthropic" in draft.get("provider") and "ai.usage.promptTokens" in draft.attributes:
         draft.input_holds_cache = False
