@@ -3,99 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
-from pathlib import Path
 
 import pytest
+from ledger_books import Books
 
 from spanledger.cli.app import run
 from spanledger.ledger.client import StoreTarget, connect
-from spanledger.ledger.store import Ledger
-from spanledger.reconciler.batch import LineBuffer
-from spanledger.reconciler.bill_line import BillLine, Kind
-from spanledger.reconciler.clock import SystemClock
-from spanledger.reconciler.fx import FxRates
-from spanledger.reconciler.store import BillStore, Place
-from spanledger.reconciler.units import Money
-from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import PriceBook
-from spanledger.semconv.usage import Usage
-
-DAY = datetime(2026, 9, 3, tzinfo=UTC)
-
-
-@dataclass
-class Books:
-    """A store that is filled first and then read by the command."""
-
-    path: Path
-
-    def calls(
-        self, org: str, *, count: int, project: str = "web", model: str = "gpt-4o-2024-08-06", day: int = 0
-    ) -> None:
-        start = int((DAY + timedelta(days=day, hours=12)).timestamp()) * 10**9
-        ledger = Ledger.open(StoreTarget.embedded(self.path), PriceBook())
-        try:
-            ledger.ingest(
-                [
-                    Observation(
-                        org_id=org,
-                        trace_id=f"{org}{project}{day}{n}".encode().ljust(16, b"-")[:16],
-                        span_id=n.to_bytes(8, "big"),
-                        dialect="test",
-                        received_ns=start,
-                        started_ns=start + n,
-                        ended_ns=start + n + 10**9,
-                        provider="openai",
-                        operation="chat",
-                        request_model=model,
-                        response_model=model,
-                        response_id=f"chatcmpl-{org}-{project}-{day}-{n}",
-                        usage=Usage(input_uncached=1_000_000, cache_read=0, output_text=100_000),
-                        project=project,
-                        team_id="search",
-                        service_name="api",
-                    )
-                    for n in range(count)
-                ]
-            )
-        finally:
-            ledger.close()
-
-    def bill(
-        self, org: str, *, calls: int, project: str = "web", discount: str = "1", day: int = 0, name: str = "prod"
-    ) -> None:
-        """The true bill of as many calls: $2.50 a million input, $10 a million output, times a discount."""
-        start = DAY + timedelta(days=day)
-        buffer = LineBuffer(FxRates())
-        for token_class, quantity, rate in (("input_uncached", 10**6, "2.5"), ("output_text", 10**5, "10")):
-            buffer.add(
-                BillLine(
-                    kind=Kind.COST,
-                    start=start,
-                    end=start + timedelta(days=1),
-                    provider="openai",
-                    model="gpt-4o-2024-08-06",
-                    token_class=token_class,
-                    project=project,
-                    quantity=D(quantity * calls),
-                    unit="tokens",
-                    money=Money(D(quantity * calls) * D(rate) * D(discount) / 10**6, "USD"),
-                ),
-                start.date().isoformat(),
-                is_final=True,
-                evidence=f"page-{project}",
-            )
-        client = connect(StoreTarget.embedded(self.path))
-        try:
-            store, place = BillStore(client, SystemClock()), Place(org, name, f"costs-{project}")
-            version = store.new_version(place)
-            store.write_lines(place, buffer.take(), version, start)
-            store.commit(place, buffer.slots, version=version, run_id="r1", fetched_at=start)
-        finally:
-            client.close()
 
 
 @pytest.fixture(scope="module")

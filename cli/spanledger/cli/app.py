@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import demo, import_, query, reconcile, serve, tokens
+from spanledger.cli.commands import demo, import_, periods, query, reconcile, serve, tokens
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -39,6 +39,18 @@ def build() -> typer.Typer:
     app.command("import")(import_.import_)
     app.command("query")(query.query)
     app.command("reconcile")(reconcile.reconcile)
+    _group(
+        app,
+        "periods",
+        "Close periods, reopen them with a reason, verify their statements.",
+        {
+            "close": periods.close,
+            "reopen": periods.reopen,
+            "list": periods.list_,
+            "show": periods.show,
+            "verify": periods.verify,
+        },
+    )
     _group(
         app,
         "tokens",

@@ -42,14 +42,14 @@ class TieOutReader:
     def evidence(self, period: Period, *, only: str = "") -> list[Evidence]:
         """What to tie out: every connection that has bill lines around the period, or the one called ``only``."""
         since, until = period.start - timedelta(days=1), period.end + timedelta(days=1)
-        accounts = [a for a in self._accounts(since, until) if only in ("", a.connection)]
+        accounts = [a for a in self.accounts(since, until) if only in ("", a.connection)]
         books: dict[tuple[str, ...], list[Booked]] = {}
         found: list[tuple[Account, list[BillRow]]] = []
         for account in accounts:
             key = (account.zone, *account.providers)
             if key not in books:
                 books[key] = self._booked(account, since, until)
-            found.append((account, self._billed(account, since, until)))
+            found.append((account, self.billed(account, since, until)))
         return [
             Evidence(
                 connection=account.connection,
@@ -81,7 +81,8 @@ class TieOutReader:
             rows: Sequence[Sequence[Any]] = result.result_rows
             return [dict(zip(result.column_names, row, strict=True)) for row in rows]
 
-    def _accounts(self, since: date, until: date) -> list[Account]:
+    def accounts(self, since: date, until: date) -> list[Account]:
+        """Connections with bill lines that touch the days ``[since, until)``."""
         rows = self._query(
             "accounts",
             since=midnight(since, "UTC"),
@@ -117,7 +118,8 @@ class TieOutReader:
             for row in rows
         ]
 
-    def _billed(self, account: Account, since: date, until: date) -> list[BillRow]:
+    def billed(self, account: Account, since: date, until: date) -> list[BillRow]:
+        """A connection's bill around the days ``[since, until)``, the longest periods included."""
         rows = self._query(
             "billed",
             connection=account.connection,

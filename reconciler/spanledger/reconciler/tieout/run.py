@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from spanledger.reconciler.spread import spread
 from spanledger.reconciler.tieout.bill import BillRow, billed_items
@@ -136,7 +136,7 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         names: how models are called.
         today: the current day, UTC.
     """
-    rows, booked = _by_whole_periods(evidence.rows, _classed(evidence.booked, names), period)
+    rows, booked = by_whole_periods(evidence.rows, _classed(evidence.booked, names), period)
     billed = billed_items(rows, names)
     final = _finality(billed, today)
     findings = [
@@ -187,20 +187,28 @@ def _classed(booked: Sequence[Booked], names: ModelNames) -> list[Booked]:
     return classed
 
 
-def _by_whole_periods(
-    rows: Sequence[BillRow], booked: Sequence[Booked], period: Period
-) -> tuple[Sequence[BillRow], Sequence[Booked]]:
+class _Placed(Protocol):
+    """Something of the ledger that stands on a day."""
+
+    @property
+    def dims(self) -> Dims: ...
+
+
+Used = TypeVar("Used", bound=_Placed)
+
+
+def by_whole_periods(
+    rows: Sequence[BillRow], used: Sequence[Used], period: Period
+) -> tuple[Sequence[BillRow], Sequence[Used]]:
     """Give up the day where the bill only knows longer periods (invoices): all stands on the period's first day."""
     if not any(row.days > 1 and row.kind == "cost" and row.charge == "usage" for row in rows):
-        return rows, booked
+        return rows, used
 
     def day(original: date) -> date:
         return period.start if period.start <= original < period.end else original
 
-    return (
-        [replace(row, day=day(row.day)) for row in rows],
-        [replace(item, dims=replace(item.dims, day=day(item.dims.day))) for item in booked],
-    )
+    moved: list[Any] = [replace(cast("Any", item), dims=replace(item.dims, day=day(item.dims.day))) for item in used]
+    return [replace(row, day=day(row.day)) for row in rows], moved
 
 
 class _Finality:

@@ -1,0 +1,1 @@
+"""Chargeback over the store, and the closing of periods."""

@@ -1,0 +1,104 @@
+"""Closing a period freezes it; what is restated later becomes an adjustment; the chain verifies anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ledger_books import Books
+
+from spanledger.cli.app import run
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
+    return Books(tmp_path_factory.mktemp("store"))
+
+
+def periods(
+    books: Books, org: str, capsys: pytest.CaptureFixture[str], command: str, *more: str
+) -> tuple[int, str, str]:
+    code = run(["periods", command, *more, "--data", str(books.path), "--org", org])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+DAY = "2026-09-03"
+NEXT = "2026-09-04"
+
+
+def test_a_period_closes_once_with_its_shares(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("close", count=3)
+    books.calls("close", count=1, team="ads")
+    books.bill("close", calls=4)
+    books.bill("close", calls=1, project="jobs")
+    code, out, _ = periods(books, "close", capsys, "close", DAY)
+    assert code == 0
+    body = json.loads(out)["body"]
+    assert body["connections"][0]["residuals"] == {"missing_telemetry": "3.5"}
+    assert {share["owner"]["team"]: share["amount_usd"] for share in body["shares"]} == {
+        "search": "10.5",
+        "ads": "3.5",
+        "unattributed": "3.5",
+    }
+    code, _, err = periods(books, "close", capsys, "close", DAY)
+    assert code == 2
+    assert "closed already" in err
+
+
+def test_a_restatement_is_an_adjustment_of_the_next_closing(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("restated", count=2)
+    books.bill("restated", calls=2)
+    assert periods(books, "restated", capsys, "close", DAY)[0] == 0
+    books.bill("restated", calls=2, discount="0.9")
+    assert "billed -0.7 USD" in periods(books, "restated", capsys, "list")[1]
+    books.calls("restated", count=1, day=1)
+    books.bill("restated", calls=1, day=1)
+    _, out, _ = periods(books, "restated", capsys, "close", NEXT)
+    assert json.loads(out)["body"]["adjustments"] == [
+        {"period": DAY, "connection": "prod", "billed_usd": "-0.7", "booked_usd": "0"}
+    ]
+    assert "restated since" not in periods(books, "restated", capsys, "list")[1]
+
+
+def test_reopening_needs_a_reason_and_stays_in_the_chain(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("reopen", count=1)
+    books.bill("reopen", calls=1)
+    assert "nothing to reopen" in periods(books, "reopen", capsys, "reopen", DAY, "--reason", "x")[2]
+    periods(books, "reopen", capsys, "close", DAY)
+    assert "say why" in periods(books, "reopen", capsys, "reopen", DAY, "--reason", " ")[2]
+    assert periods(books, "reopen", capsys, "reopen", DAY, "--reason", "wrong account")[0] == 0
+    assert periods(books, "reopen", capsys, "close", DAY)[0] == 0
+    _, out, _ = periods(books, "reopen", capsys, "list", "--json")
+    assert [entry["action"] for entry in json.loads(out)["log"]] == ["close", "reopen", "close"]
+    assert periods(books, "reopen", capsys, "verify") == (0, "3 statements verified\n", "")
+
+
+def test_signed_statements_verify_offline(books: Books, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "key.pem").write_bytes(pem)
+    books.calls("signed", count=1)
+    books.bill("signed", calls=1)
+    _, out, _ = periods(books, "signed", capsys, "close", DAY, "--signing-key-file", str(tmp_path / "key.pem"))
+    document = tmp_path / "statement.jsonl"
+    document.write_text(out)
+    public = key.public_key().public_bytes_raw().hex()
+    offline = ["periods", "verify", str(document), "--trusted-key", public, "--data", str(tmp_path / "nowhere")]
+    assert run(offline) == 0
+    document.write_text(out.replace('"billed_usd":"3.5"', '"billed_usd":"3.4"'))
+    assert run(offline) == 2
+    assert "changed after closing" in capsys.readouterr().err
+
+
+def test_what_is_not_final_or_not_synced_does_not_close(books: Books, capsys: pytest.CaptureFixture[str]):
+    assert "no bill" in periods(books, "empty", capsys, "close", DAY)[2]
+    books.calls("gap", count=1)
+    books.bill("gap", calls=1)
+    _, _, err = periods(books, "gap", capsys, "close", "2026-09-02..2026-09-03")
+    assert "1 days were never synced" in err
+    assert periods(books, "gap", capsys, "close", "2026-09-02..2026-09-03", "--force")[0] == 0
+    assert "is not over" in periods(books, "gap", capsys, "close", "2099-01")[2]
