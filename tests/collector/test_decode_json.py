@@ -181,7 +181,7 @@ def test_a_bad_span_is_refused_alone(span: dict[str, Any], reason: str) -> None:
 )
 def test_what_is_no_request_is_malformed(body: bytes) -> None:
     """A permanent error with one readable line, never a crash."""
-    with pytest.raises(MalformedError, match="^the body is not"):
+    with pytest.raises(MalformedError, match=r"^the body is not"):
         check_json(Signal.TRACES, body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -38,11 +39,9 @@ def test_logs_and_json_go_the_same_way(collector: Any, build: Any) -> None:
     """Log records become observations; other log records are dropped and counted."""
     about_a_call = {"span_id": b"\x09" * 8, "attributes": build.attributes({"gen_ai.operation.name": "chat"})}
     send(collector, build.logs(about_a_call, {"body": {"string_value": "hello"}}), Signal.LOGS)
-    as_json = (
-        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "01010101010101010101010101010101", '
-        b'"spanId": "0000000000000005", "attributes": [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}]'
-        b"}]}]}]}"
-    )
+    operation = {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}
+    span = {"traceId": "01" * 16, "spanId": "0000000000000005", "attributes": [operation]}
+    as_json = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
     send(collector, as_json, encoding=Encoding.JSON)
     collector.pipeline.start()
     assert collector.pipeline.wait_idle(10)
