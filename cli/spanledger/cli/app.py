@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import demo, import_, periods, query, reconcile, serve, tokens
+from spanledger.cli.commands import demo, doctor, import_, periods, query, reconcile, serve, tokens
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -38,6 +38,7 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("import")(import_.import_)
     app.command("query")(query.query)
+    app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
     _group(
         app,
