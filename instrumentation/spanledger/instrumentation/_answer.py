@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -15,29 +15,49 @@ from spanledger.semconv.usage import Usage
 class Answer:
     """A response as the span shows it. Unknown text is ``""``, unknown numbers are ``None``.
 
+    It is read in the application's thread as soon as the response is there, so that the response itself can be freed;
+    the token classes are worked out later, from ``usage``.
+
     Attributes:
-        usage: disjoint token classes; a class that the provider did not report is ``None``.
-        exact_cost_usd: what the provider itself says that the call cost.
+        usage: a copy of the provider's usage document; ``None`` when it sent none.
         error_type: set when the provider reports a failure inside an answer with HTTP status 200.
         is_billable: False for an answer that witnesses no call (a poll for a response that is still running).
-        messages: the generated messages in the conventions' JSON shape; read only when content is captured.
+        is_partial: the answer broke off before its usage was known.
+        counts: what is billed per use, where the answer's content tells and the usage document does not.
+        messages: the generated messages in the conventions' JSON shape, where content is captured.
         notes: short machine words about what could not be read.
         attributes: further span attributes of this SDK.
     """
 
     model: str = ""
     id: str = ""
-    usage: Usage = field(default_factory=Usage)
-    exact_cost_usd: Decimal | None = None
+    usage: Mapping[str, Any] | None = None
     service_tier: str = ""
     finish_reasons: tuple[str, ...] = ()
-    tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    tool_calls: Sequence[ToolCall] = ()
     error_type: str = ""
     batch_id: str = ""
     is_billable: bool = True
-    messages: Callable[[], list[Any]] | None = None
+    is_partial: bool = False
+    counts: Mapping[str, int] | None = None
+    messages: Sequence[Any] = ()
     notes: tuple[str, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict[str, Any])
+    attributes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What a usage document says.
+
+    Attributes:
+        usage: disjoint token classes; a class that the provider did not report is ``None``.
+        exact_cost_usd: what the provider itself says that the call cost.
+        notes: short machine words about what could not be read.
+    """
+
+    usage: Usage
+    exact_cost_usd: Decimal | None = None
+    notes: tuple[str, ...] = ()
 
 
 class StreamReader(Protocol):
@@ -60,23 +80,27 @@ class Endpoint:
         operation: ``gen_ai.operation.name``.
         request_keys: fields of the request body that `read_request` wants; copied when the call starts.
         read_request: writes the request's span attributes.
-        read_response: reads a complete answer: the SDK's model, or the decoded JSON document.
+        read_response: reads a complete answer, the SDK's model or the decoded JSON document, by its fields. Takes a
+            few microseconds at most and keeps no reference to it.
+        read_usage: works out the token classes of an answer, later.
         tool_results: tool results that this request hands to the model, from the body, read when the call starts.
-        usage_of: the part of a response that is copied when the call ends, because applications change it.
         new_reader: a reader for a streamed answer; told whether the usage chunk was our wish.
-        stream_options: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
+        ask_for_usage: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
-        input_messages: prompts in the conventions' JSON shape, by attribute; read only when content is captured.
+        input_messages: prompts by span attribute; read only when content is captured, when the call starts.
+        output_messages: generated messages in the conventions' JSON shape; read only when content is captured.
         attributes: constant span attributes.
     """
 
     operation: str
     request_keys: tuple[str, ...]
     read_request: Callable[[Mapping[str, Any], dict[str, Any]], None]
-    read_response: Callable[[Mapping[str, Any], Mapping[str, Any] | None], Answer]
+    read_response: Callable[[Mapping[str, Any]], Answer]
+    read_usage: Callable[[Answer], Counted]
     tool_results: Callable[[Mapping[str, Any]], list[ToolCall]] | None = None
     new_reader: Callable[[bool], StreamReader] | None = None
     ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
     starts_late: bool = False
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    output_messages: Callable[[Mapping[str, Any]], list[Any]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])

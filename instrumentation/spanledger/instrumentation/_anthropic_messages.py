@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._answer import Answer, Counted, Endpoint
 from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text
 from spanledger.instrumentation._requests import copy_fields
 from spanledger.semconv import gen_ai
@@ -74,16 +74,11 @@ def _name_of(messages: list[Any], call_id: str) -> str:
     return ""
 
 
-def read_usage(usage: Mapping[str, Any] | None, *, partial: bool = False, has_output: bool = True) -> Usage:
-    """Token classes of a usage document.
-
-    Args:
-        usage: the document; of a stream, the fields of all its events merged.
-        partial: the stream ended early.
-        has_output: False when only ``message_start`` was seen: its ``output_tokens`` is a placeholder.
-    """
+def _read_usage(answer: Answer) -> Counted:
+    """Token classes of a usage document; of a stream, of the fields of all its events merged."""
+    usage = answer.usage
     if not usage:
-        return Usage(partial=partial)
+        return Counted(usage=Usage(partial=answer.is_partial))
     written = integer(usage.get("cache_creation_input_tokens"))
     by_lifetime = fields(usage.get("cache_creation"))
     written_5m = integer(by_lifetime.get("ephemeral_5m_input_tokens"))
@@ -92,8 +87,8 @@ def read_usage(usage: Mapping[str, Any] | None, *, partial: bool = False, has_ou
     if written_5m is not None or written_1h is not None:
         left = (written or 0) - (written_5m or 0) - (written_1h or 0)
         unsplit = left if left > 0 else None
-    output = integer(usage.get("output_tokens")) if has_output else None
-    thinking = integer(fields(usage.get("output_tokens_details")).get("thinking_tokens")) if has_output else None
+    output = integer(usage.get("output_tokens"))
+    thinking = integer(fields(usage.get("output_tokens_details")).get("thinking_tokens"))
     if output is not None and thinking is not None and thinking > output:
         thinking = None
     server_tools = fields(usage.get("server_tool_use"))
@@ -102,16 +97,18 @@ def read_usage(usage: Mapping[str, Any] | None, *, partial: bool = False, has_ou
         for name, field in (("web_searches", "web_search_requests"), ("web_fetches", "web_fetch_requests"))
         if (count := integer(server_tools.get(field)))
     }
-    return Usage(
-        input_uncached=integer(usage.get("input_tokens")),
-        cache_read=integer(usage.get("cache_read_input_tokens")),
-        cache_write=unsplit,
-        cache_write_5m=written_5m,
-        cache_write_1h=written_1h,
-        output_text=None if output is None else output - (thinking or 0),
-        reasoning=thinking,
-        counts=counts,
-        partial=partial,
+    return Counted(
+        usage=Usage(
+            input_uncached=integer(usage.get("input_tokens")),
+            cache_read=integer(usage.get("cache_read_input_tokens")),
+            cache_write=unsplit,
+            cache_write_5m=written_5m,
+            cache_write_1h=written_1h,
+            output_text=None if output is None else output - (thinking or 0),
+            reasoning=thinking,
+            counts=counts,
+            partial=answer.is_partial,
+        )
     )
 
 
@@ -128,14 +125,13 @@ def _used_tools(content: Any) -> list[ToolCall]:
 _TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
 
 
-def _read_response(response: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Answer:
-    if usage is None:
-        usage = fields(response.get("usage"))
+def _read_response(response: Mapping[str, Any]) -> Answer:
+    usage = snapshot(response.get("usage"))
     reason = text(response.get("stop_reason"))
     return Answer(
         model=text(response.get("model")),
         id=text(response.get("id")),
-        usage=read_usage(usage),
+        usage=usage,
         service_tier=text(usage.get("service_tier")),
         finish_reasons=(reason,) if reason else (),
         tool_calls=_used_tools(response.get("content")),
@@ -145,10 +141,11 @@ def _read_response(response: Mapping[str, Any], usage: Mapping[str, Any] | None)
 class MessageReader:
     """Reads the events of a streamed message. Usage is cumulative: of each field, the last value that is not null."""
 
-    __slots__ = ("_has_output", "_is_in_tool", "_message", "_stop_reason", "_tools", "_usage")
+    __slots__ = ("_has_output", "_id", "_is_in_tool", "_model", "_stop_reason", "_tools", "_usage")
 
     def __init__(self, _hides_usage: bool) -> None:
-        self._message: Mapping[str, Any] = {}
+        self._model = ""
+        self._id = ""
         self._usage: dict[str, Any] = {}
         self._has_output = False
         self._stop_reason = ""
@@ -175,8 +172,10 @@ class MessageReader:
 
     def _look_at(self, kind: str, event: Mapping[str, Any]) -> None:
         if kind == "message_start":
-            self._message = fields(event.get("message"))
-            self._merge(self._message.get("usage"))
+            message = fields(event.get("message"))
+            self._model = text(message.get("model"))
+            self._id = text(message.get("id"))
+            self._merge(message.get("usage"))
         elif kind == "content_block_start":
             block = fields(event.get("content_block"))
             self._is_in_tool = block.get("type") in _TOOL_USES
@@ -193,15 +192,20 @@ class MessageReader:
         self._usage.update({name: value for name, value in snapshot(usage).items() if value is not None})
 
     def answer(self, *, is_complete: bool) -> Answer:
-        is_whole = is_complete or bool(self._stop_reason)
+        is_partial = not (is_complete or self._stop_reason)
+        if not self._has_output:
+            # What `message_start` says of the output is a placeholder.
+            self._usage.pop("output_tokens", None)
+            self._usage.pop("output_tokens_details", None)
         return Answer(
-            model=text(self._message.get("model")),
-            id=text(self._message.get("id")),
-            usage=read_usage(self._usage, partial=not is_whole, has_output=self._has_output),
+            model=self._model,
+            id=self._id,
+            usage=self._usage,
             service_tier=text(self._usage.get("service_tier")),
             finish_reasons=(self._stop_reason,) if self._stop_reason else (),
             tool_calls=self._tools,
-            notes=() if is_whole else ("stream_ended_early",),
+            is_partial=is_partial,
+            notes=("stream_ended_early",) if is_partial else (),
         )
 
 
@@ -212,6 +216,7 @@ MESSAGES: Final = Endpoint(
     request_keys=_KEYS,
     read_request=_read_request,
     read_response=_read_response,
+    read_usage=_read_usage,
     tool_results=_tool_results,
     new_reader=MessageReader,
 )

@@ -18,29 +18,11 @@ from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 ERROR_TYPE: Final = "error.type"
 
-# Response headers by span attribute: the ids under which a provider's bill and support know the request.
-_HEADERS: Final = (
-    ("x-request-id", names.REQUEST_ID),
-    ("request-id", names.REQUEST_ID),
-    ("apim-request-id", names.REQUEST_ID),
-    ("x-amzn-requestid", names.REQUEST_ID),
-    ("openai-organization", names.ORGANIZATION),
-    ("anthropic-organization-id", names.ORGANIZATION),
-    ("openai-project", names.PROJECT),
-    ("anthropic-workspace-id", names.WORKSPACE),
-)
 _CLASS_NAMES: Final[Mapping[str, str]] = MappingProxyType({name: names.USAGE_PREFIX + name for name in TOKEN_CLASSES})
 
 
-def of_headers(headers: Mapping[str, str], found: dict[str, Any]) -> None:
-    for header, attribute in _HEADERS:
-        value = headers.get(header)
-        if value and attribute not in found:
-            found[attribute] = value
-
-
 def of_answer(answer: Answer, found: dict[str, Any]) -> None:
-    """Identity, stop reasons and usage of an answer. What is unknown has no attribute."""
+    """Identity and stop reasons of an answer. What is unknown has no attribute."""
     if answer.model:
         found[gen_ai.GEN_AI_RESPONSE_MODEL] = answer.model
     if answer.id:
@@ -52,11 +34,12 @@ def of_answer(answer: Answer, found: dict[str, Any]) -> None:
     if answer.batch_id:
         found[names.IS_BATCH] = True
         found[names.BATCH_ID] = answer.batch_id
-    found.update(answer.attributes)
-    _of_usage(answer.usage, found)
+    if answer.attributes:
+        found.update(answer.attributes)
 
 
-def _of_usage(usage: Usage, found: dict[str, Any]) -> None:
+def of_usage(usage: Usage, found: dict[str, Any]) -> None:
+    """Token classes and their totals. What is unknown has no attribute."""
     for name, attribute in _CLASS_NAMES.items():
         count = getattr(usage, name)
         if count is not None:
@@ -131,5 +114,5 @@ def of_content(asked: Mapping[str, Any] | None, answer: Answer, found: dict[str,
     """Prompts and answers, under the switch alone."""
     for attribute, value in (asked or {}).items():
         found[attribute] = value if isinstance(value, str) else to_json(value)
-    if answer.messages is not None and (messages := answer.messages()):
-        found[gen_ai.GEN_AI_OUTPUT_MESSAGES] = to_json(messages)
+    if answer.messages:
+        found[gen_ai.GEN_AI_OUTPUT_MESSAGES] = to_json(answer.messages)

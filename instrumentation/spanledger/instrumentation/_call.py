@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-from spanledger.instrumentation._answer import Endpoint, StreamReader
+from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
 from spanledger.instrumentation._clients import ClientFacts
+from spanledger.semconv import names
 
 if TYPE_CHECKING:
     from spanledger.instrumentation._recorder import Recorder
@@ -33,12 +35,28 @@ def _show(_chunk: Any) -> bool:
     return False
 
 
+HEADERS: Final[Mapping[bytes, str]] = MappingProxyType(
+    {
+        b"x-request-id": names.REQUEST_ID,
+        b"request-id": names.REQUEST_ID,
+        b"apim-request-id": names.REQUEST_ID,
+        b"x-amzn-requestid": names.REQUEST_ID,
+        b"openai-organization": names.ORGANIZATION,
+        b"anthropic-organization-id": names.ORGANIZATION,
+        b"openai-project": names.PROJECT,
+        b"anthropic-workspace-id": names.WORKSPACE,
+    }
+)
+"""Span attributes by response header: the ids under which a provider's bill and support know the request."""
+
+
 class Call:
     """One call, from the request to its last chunk. Everything that `Recorder.complete` needs, and nothing read yet."""
 
     __slots__ = (
         "__weakref__",
-        "_open",
+        "_is_open",
+        "answer",
         "block_labels",
         "client_labels",
         "context",
@@ -50,7 +68,6 @@ class Call:
         "facts",
         "first_chunk_ns",
         "headers",
-        "inbound_baggage",
         "input",
         "is_stream",
         "model",
@@ -59,17 +76,16 @@ class Call:
         "reader",
         "recorder",
         "request",
-        "result",
         "span",
         "started_ns",
         "started_wall_ns",
         "status_code",
         "tokens",
         "tool_results",
-        "usage",
         "usage_was_asked_for",
     )
 
+    _is_open: bool
     recorder: Recorder
     endpoint: Endpoint
     facts: ClientFacts
@@ -87,13 +103,11 @@ class Call:
     tool_results: list[ToolCall] | None
     block_labels: Mapping[str, str]
     client_labels: Mapping[str, str]
-    inbound_baggage: Mapping[str, object]
     usage_was_asked_for: bool
     headers: Mapping[str, str] | None
     status_code: int | None
-    result: Any
+    answer: Answer | None
     document: bytes | None
-    usage: Mapping[str, Any] | None
     reader: StreamReader | None
     outcome: str
     error_type: str
@@ -101,25 +115,35 @@ class Call:
     notes: tuple[str, ...]
 
     def __init__(self) -> None:
-        self._open = [True]
         self.first_chunk_ns = 0
         self.input = None
         self.tool_results = None
         self.usage_was_asked_for = False
         self.headers = None
         self.status_code = None
-        self.result = None
+        self.answer = None
         self.document = None
-        self.usage = None
         self.reader = None
         self.error_type = ""
         self.error_code = ""
         self.notes = ()
 
+    @property
+    def is_open(self) -> bool:
+        return hasattr(self, "_is_open")
+
+    def opened(self) -> None:
+        """The call has started: from here on it ends exactly once, whatever happens."""
+        self._is_open = True
+
     def responded(self, response: Any) -> None:
-        """The HTTP response has arrived: keep its headers."""
-        self.headers = response.headers
+        """The HTTP response has arrived: keep what its headers say of who is billed for what."""
         self.status_code = response.status_code
+        self.headers = found = {}
+        for name, value in response.headers.raw:
+            attribute = HEADERS.get(name.lower())
+            if attribute is not None:
+                found[attribute] = value.decode("ascii", "replace")
 
     def finish(self) -> None:
         """The answer is complete (the last chunk was read, or it was no stream)."""
@@ -127,13 +151,13 @@ class Call:
 
     def fail(self, error: BaseException) -> None:
         """The request or its stream raised. Keeps the error's name and code, not its text: that may quote content."""
-        if not self._open:
+        if not self.is_open:
             return
         self.error_type = type(error).__qualname__
         code = getattr(error, "code", None) or getattr(error, "type", None)
         self.error_code = code if isinstance(code, str) else ""
         response = getattr(error, "response", None)
-        if self.headers is None and response is not None and hasattr(response, "headers"):
+        if self.status_code is None and response is not None and hasattr(response, "headers"):
             self.responded(response)
         self._end(FAILED)
 
@@ -149,14 +173,17 @@ class Call:
 
     def _end(self, outcome: str) -> None:
         try:
-            self._open.pop()
-        except IndexError:
-            return  # ended before; a list's pop decides between threads
+            del self._is_open
+        except AttributeError:
+            return  # ended before, or never started; deleting decides between threads
         self.ended_ns = perf_counter_ns()
         self.outcome = outcome
         self.recorder.submit(self)
 
+    def complete(self, *, may_block: bool) -> None:
+        """Write the span and the metrics; called once, after the end."""
+        self.recorder.complete(self, may_block=may_block)
+
     def __del__(self) -> None:
         # A response that was dropped unread takes its call with it.
-        if self._open:
-            self._end(ABANDONED)
+        self._end(ABANDONED)

@@ -13,16 +13,20 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 MAX_PENDING: Final = 512
 """Ended calls that may wait, with their responses, before callers complete them inline."""
-LINGER_SECONDS: Final = 0.02
+LINGER_SECONDS: Final = 0.25
 """How long the thread lets calls gather, so that a busy application does not wake it for each."""
 
-Job = Callable[[bool], None]
-"""Completes one call; told whether it may block (resolve prices) or runs in an application's request."""
+
+class Job(Protocol):
+    """An ended call."""
+
+    def complete(self, *, may_block: bool) -> None:
+        """Complete it; told whether it may block (resolve prices) or runs in an application's request. Never raises."""
+        ...
 
 
 class Finisher:
@@ -50,7 +54,7 @@ class Finisher:
         self._thread: threading.Thread | None = None
 
     def put(self, job: Job) -> None:
-        """Queue a job, which must not raise. Costs a few microseconds unless the queue is full."""
+        """Queue a job. Costs a few microseconds unless the queue is full."""
         pending = self._pending
         pending.append(job)
         if not self._is_awake:
@@ -59,7 +63,9 @@ class Finisher:
                 self._start()
             self._wake.set()
         if len(pending) > self._max_pending:
-            self._complete_all(may_block=False)
+            # Two out for one in: the queue shrinks, and no single caller pays for all.
+            self._complete_one(may_block=False)
+            self._complete_one(may_block=False)
 
     def flush(self) -> None:
         """Complete everything that was queued before, in this thread, and wait for what the other one is at."""
@@ -92,7 +98,7 @@ class Finisher:
                 job = self._pending.popleft()
             except IndexError:
                 return False
-            job(may_block)
+            job.complete(may_block=may_block)
         return True
 
     def _run(self) -> None:

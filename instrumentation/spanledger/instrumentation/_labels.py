@@ -149,9 +149,9 @@ def from_baggage(entries: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-def without_our_baggage(current: Context, entries: Mapping[str, object]) -> Context:
+def without_our_baggage(current: Context) -> Context:
     """The context without the labels among its baggage."""
-    for key in entries:
+    for key in baggage.get_all(current):
         if key in _BAGGAGE_NAMES or key.startswith(names.LABEL_PREFIX):
             current = baggage.remove_baggage(key, current)
     return current

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from spanledger.instrumentation._answer import Answer, Endpoint
-from spanledger.instrumentation._openai_usage import exact_cost, read_usage
+from spanledger.instrumentation._openai_usage import read_usage
 from spanledger.instrumentation._reading import fields, items, size, snapshot, text
 from spanledger.instrumentation._requests import copy_fields
 from spanledger.semconv import gen_ai
@@ -91,27 +91,29 @@ def _used_tools(message: Mapping[str, Any]) -> list[ToolCall]:
     return found
 
 
-def _read_response(response: Mapping[str, Any], usage: Mapping[str, Any] | None) -> Answer:
-    if usage is None:
-        usage = fields(response.get("usage"))
-    choices = [fields(choice) for choice in items(response.get("choices"))]
+def _read_response(response: Mapping[str, Any]) -> Answer:
+    usage = response.get("usage")
+    reasons: list[str] = []
     tools: list[ToolCall] = []
-    for choice in choices:
-        message = fields(choice.get("message"))
+    for choice in items(response.get("choices")):
+        known = fields(choice)
+        if reason := known.get("finish_reason"):
+            reasons.append(text(reason))
+        message = fields(known.get("message"))
         if message.get("tool_calls"):
             tools += _used_tools(message)
-    counted, notes = read_usage(usage)
     return Answer(
         model=text(response.get("model")),
         id=text(response.get("id")),
-        usage=counted,
-        exact_cost_usd=exact_cost(usage),
+        usage=snapshot(usage) if usage is not None else None,
         service_tier=text(response.get("service_tier")),
-        finish_reasons=tuple(reason for choice in choices if (reason := text(choice.get("finish_reason")))),
+        finish_reasons=tuple(reasons),
         tool_calls=tools,
-        notes=notes,
-        messages=lambda: [_message(choice) for choice in choices],
     )
+
+
+def _output_messages(response: Mapping[str, Any]) -> list[Any]:
+    return [_message(fields(choice)) for choice in items(response.get("choices"))]
 
 
 def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,21 +198,20 @@ class ChatReader:
 
     def answer(self, *, is_complete: bool) -> Answer:
         last = fields(self._last)
-        has_usage = self._usage is not None
         # A stream that was left after its usage had come has told all that is billed.
-        counted, notes = read_usage(self._usage, partial=not is_complete and not has_usage)
+        is_partial = not is_complete and self._usage is None
         return Answer(
             model=text(last.get("model")),
             id=text(last.get("id")),
-            usage=counted,
-            exact_cost_usd=exact_cost(self._usage),
+            usage=self._usage,
             service_tier=text(last.get("service_tier")),
             finish_reasons=tuple(self._finish_reasons[index] for index in sorted(self._finish_reasons)),
             tool_calls=[
                 ToolCall(name=tool["name"], id=tool["id"], input_bytes=tool["bytes"])
                 for _, tool in sorted(self._tools.items())
             ],
-            notes=notes if is_complete or has_usage else (*notes, "stream_ended_early"),
+            is_partial=is_partial,
+            notes=("stream_ended_early",) if is_partial else (),
         )
 
 
@@ -235,10 +236,12 @@ CHAT: Final = Endpoint(
     request_keys=_KEYS,
     read_request=_read_request,
     read_response=_read_response,
+    read_usage=read_usage,
     tool_results=_tool_results,
     new_reader=ChatReader,
     ask_for_usage=_ask_for_usage,
     input_messages=_input_messages,
+    output_messages=_output_messages,
     attributes=MappingProxyType({gen_ai.OPENAI_API_TYPE: gen_ai.OPENAI_API_TYPE_VALUE_CHAT_COMPLETIONS}),
 )
 COMPLETIONS: Final = Endpoint(
@@ -246,14 +249,17 @@ COMPLETIONS: Final = Endpoint(
     request_keys=_KEYS,
     read_request=_read_request,
     read_response=_read_response,
+    read_usage=read_usage,
     new_reader=ChatReader,
     ask_for_usage=_ask_for_usage,
     input_messages=_input_messages,
+    output_messages=_output_messages,
 )
 EMBEDDINGS: Final = Endpoint(
     operation="embeddings",
     request_keys=(),
     read_request=_no_request,
     read_response=_read_response,
+    read_usage=read_usage,
     input_messages=_input_messages,
 )

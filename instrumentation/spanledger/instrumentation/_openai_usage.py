@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from spanledger.instrumentation._answer import Answer, Counted
 from spanledger.instrumentation._reading import fields, integer
 from spanledger.semconv.usage import Usage
 
@@ -20,12 +21,11 @@ INCONSISTENT: Final = "inconsistent_usage"
 _XAI_TICKS_PER_USD: Final = Decimal(10_000_000_000)
 
 
-def read_usage(
-    usage: Mapping[str, Any] | None, *, counts: Mapping[str, int] | None = None, partial: bool = False
-) -> tuple[Usage, tuple[str, ...]]:
-    """Token classes of a usage document, and notes on what could not be read."""
+def read_usage(answer: Answer) -> Counted:
+    """Token classes of an answer's usage document, what the host charged, and notes on what could not be read."""
+    usage = answer.usage
     if not usage:
-        return Usage(counts=counts or {}, partial=partial), ()
+        return Counted(usage=Usage(counts=answer.counts or {}, partial=answer.is_partial))
     inputs = _first(usage, "prompt_tokens", "input_tokens")
     outputs = _first(usage, "completion_tokens", "output_tokens")
     of_input = fields(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
@@ -54,9 +54,16 @@ def read_usage(
     if not is_consistent:
         output_parts, notes = {}, (INCONSISTENT,)
     classes: dict[str, Any] = {**input_parts, **output_parts}
-    return (
-        Usage(input_uncached=input_uncached, output_text=output_text, counts=counts or {}, partial=partial, **classes),
-        notes,
+    return Counted(
+        usage=Usage(
+            input_uncached=input_uncached,
+            output_text=output_text,
+            counts=answer.counts or {},
+            partial=answer.is_partial,
+            **classes,
+        ),
+        exact_cost_usd=_exact_cost(usage),
+        notes=notes,
     )
 
 
@@ -82,10 +89,8 @@ def _first(usage: Mapping[str, Any], *names: str) -> int | None:
     return next((count for name in names if (count := integer(usage.get(name))) is not None), None)
 
 
-def exact_cost(usage: Mapping[str, Any] | None) -> Decimal | None:
+def _exact_cost(usage: Mapping[str, Any]) -> Decimal | None:
     """What the host says it charged: xAI's ``cost_in_usd_ticks`` (1e-10 USD), OpenRouter's ``cost`` (USD)."""
-    if not usage:
-        return None
     ticks = integer(usage.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Decimal(ticks) / _XAI_TICKS_PER_USD

@@ -15,14 +15,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, set_span_in_context
 
 from spanledger.instrumentation import _attributes
-from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._answer import Answer, Counted, Endpoint
 from spanledger.instrumentation._bodies import document_of
 from spanledger.instrumentation._call import FAILED, FINISHED, Call, current_call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._finisher import Job
 from spanledger.instrumentation._labels import block_labels, client_labels, from_baggage, without_our_baggage
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._reading import NO_FIELDS, fields
 from spanledger.instrumentation._settings import Settings
 from spanledger.semconv import gen_ai, names
 from spanledger.semconv.cost import Cost
@@ -37,6 +36,8 @@ _SUPPRESS_KEYS: Final = tuple(
     for key in ("suppress_instrumentation", getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", None))
     if key is not None
 )
+# Whose usage document says what was charged; a gateway's own figure under the same name is no invoice.
+_BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter"])
 _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
 
@@ -94,7 +95,9 @@ class Recorder:
     ) -> None:
         self.settings = settings
         self._prices = prices
-        self._defer = defer
+        self._is_deferred = defer is not None
+        self.submit = defer or self._complete_here
+        """Takes an ended call, to complete it now or in the background."""
         self._problems = problems
         self._tracer = trace.get_tracer(names.SCOPE, version, tracer_provider)
         meter = metrics.get_meter(names.SCOPE, version, meter_provider)
@@ -123,9 +126,10 @@ class Recorder:
         The caller must `leave` it in the same context once the request is sent.
         """
         current = otel_context.get_current()
-        for key in _SUPPRESS_KEYS:
-            if current.get(key):
-                return None
+        if current:
+            for key in _SUPPRESS_KEYS:
+                if current.get(key):
+                    return None
         call = Call()
         call.recorder = self
         call.endpoint = endpoint
@@ -137,29 +141,30 @@ class Recorder:
         call.request = {key: body[key] for key in endpoint.request_keys if key in body}
         call.block_labels = block_labels()
         call.client_labels = client_labels(client)
-        call.inbound_baggage = all_baggage(current) if self.settings.baggage else NO_FIELDS
         if endpoint.tool_results is not None:
             call.tool_results = endpoint.tool_results(body)
         if self.settings.capture_content and endpoint.input_messages is not None:
             call.input = endpoint.input_messages(body)
-        if self._prices is not None and model:
+        if self._prices is not None and model and not self._is_deferred:
             self._prices.prefetch(provider=facts.provider, model=model)
         call.started_wall_ns = time_ns()
         call.started_ns = perf_counter_ns()
-        inner = without_our_baggage(current, call.inbound_baggage) if call.inbound_baggage else current
+        inner = without_our_baggage(current) if current else current
         if endpoint.starts_late:
             call.span = None
         else:
             call.span = self._start_span(call, current)
             inner = set_span_in_context(call.span, inner)
         call.tokens = (current_call.set(call), otel_context.attach(inner))
+        call.opened()
         return call
 
     def _start_span(self, call: Call, parent: Context) -> Span:
+        # What samplers decide by; every attribute costs a microsecond here, so the rest comes at the end.
         attributes: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
             gen_ai.GEN_AI_REQUEST_MODEL: call.model,
-            **call.facts.at_start,
+            gen_ai.GEN_AI_PROVIDER_NAME: call.facts.otel_provider,
         }
         return self._tracer.start_span(
             f"{call.endpoint.operation} {call.model}", parent, _CLIENT, attributes, start_time=call.started_wall_ns
@@ -173,12 +178,8 @@ class Recorder:
             otel_context.detach(theirs)
             current_call.reset(ours)
 
-    def submit(self, call: Call) -> None:
-        """Complete an ended call, now or in the background."""
-        if self._defer is None:
-            self.complete(call, may_block=False)
-        else:
-            self._defer(lambda may_block: self.complete(call, may_block=may_block))
+    def _complete_here(self, call: Job) -> None:
+        call.complete(may_block=False)
 
     def failed(self, doing: str, error: Exception) -> None:
         """An error of our own, met in the application's thread."""
@@ -193,15 +194,16 @@ class Recorder:
         span = call.span
         try:
             answer = self._read(call)
+            counted = call.endpoint.read_usage(answer)
             if span is None:
                 if not answer.is_billable:
                     return
                 span = self._start_span(call, call.context)
             if span.is_recording():
-                span.set_attributes(self._attributes_of(call, answer, may_block))
+                span.set_attributes(self._attributes_of(call, answer, counted, may_block))
                 if call.outcome == FAILED or answer.error_type:
                     span.set_status(Status(StatusCode.ERROR, call.error_code or answer.error_type))
-            self._measure(call, answer)
+            self._measure(call, answer, counted.usage)
         except Exception as error:  # noqa: BLE001 - the boundary: nothing of ours may harm the application
             self._problems.ours("completing a call", error)
         finally:
@@ -209,37 +211,37 @@ class Recorder:
                 span.end(ended_ns)
 
     def _read(self, call: Call) -> Answer:
+        if call.answer is not None:
+            return call.answer
         if call.reader is not None:
             return call.reader.answer(is_complete=call.outcome == FINISHED)
         if call.document is not None:
-            return call.endpoint.read_response(document_of(call.document), None)
-        if call.outcome == FINISHED and call.result is not None:
-            return call.endpoint.read_response(fields(call.result), call.usage)
-        return Answer(usage=Usage(partial=call.outcome != FAILED))
+            return call.endpoint.read_response(document_of(call.document))
+        return Answer(is_partial=call.outcome != FAILED)
 
-    def _attributes_of(self, call: Call, answer: Answer, may_block: bool) -> dict[str, Any]:
-        facts, headers = call.facts, call.headers
-        found: dict[str, Any] = {**facts.constant, **call.endpoint.attributes}
+    def _attributes_of(self, call: Call, answer: Answer, counted: Counted, may_block: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {**call.facts.constant, **call.endpoint.attributes}
         call.endpoint.read_request(call.request, found)
         if call.is_stream:
             found[names.IS_STREAM] = True
             if call.first_chunk_ns:
                 found[gen_ai.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = (call.first_chunk_ns - call.started_ns) / 1e9
-        if headers is not None:
-            _attributes.of_headers(headers, found)
+        if call.headers:
+            found.update(call.headers)
         if call.status_code is not None:
             found[names.HTTP_STATUS] = call.status_code
         _attributes.of_answer(answer, found)
+        _attributes.of_usage(counted.usage, found)
         tool_calls = [*(call.tool_results or ()), *answer.tool_calls]
         if tool_calls:
             found[names.TOOL_CALLS] = _attributes.tool_calls(tool_calls, with_content=self.settings.capture_content)
-        notes = call.notes + answer.notes
+        notes = call.notes + answer.notes + counted.notes
         if notes:
             found[names.NOTES] = notes
         if error_type := call.error_type or answer.error_type:
             found[_attributes.ERROR_TYPE] = error_type
         try:
-            cost = self._cost(call, answer, found.get(gen_ai.GEN_AI_REQUEST_MAX_TOKENS), may_block)
+            cost = self._cost(call, answer, counted, found.get(gen_ai.GEN_AI_REQUEST_MAX_TOKENS), may_block)
         except Exception as error:  # noqa: BLE001 - the boundary: usage is recorded without a cost, the ledger prices it
             self._problems.ours("pricing a call", error)
         else:
@@ -248,20 +250,23 @@ class Recorder:
         if self.settings.capture_content:
             _attributes.of_content(call.input, answer, found)
         found.update(self.settings.labels)
-        found.update(from_baggage(call.inbound_baggage))
+        if self.settings.baggage and call.context:
+            found.update(from_baggage(all_baggage(call.context)))
         found.update(call.client_labels)
         found.update(call.block_labels)
         return found
 
-    def _cost(self, call: Call, answer: Answer, max_output_tokens: int | None, may_block: bool) -> Cost | None:
-        if answer.exact_cost_usd is not None:
-            return _attributes.exact_cost(answer.exact_cost_usd)
+    def _cost(
+        self, call: Call, answer: Answer, counted: Counted, max_output_tokens: int | None, may_block: bool
+    ) -> Cost | None:
+        if counted.exact_cost_usd is not None and call.facts.provider in _BILLERS_THAT_TELL:
+            return _attributes.exact_cost(counted.exact_cost_usd)
         model = answer.model or call.model
-        if self._prices is None or not model or not answer.usage.is_known:
+        if self._prices is None or not model or not counted.usage.is_known:
             return None
         price = self._prices.price if may_block else self._prices.try_price
         return price(
-            answer.usage,
+            counted.usage,
             provider=call.facts.provider,
             model=model,
             at_ns=call.started_wall_ns,
@@ -270,12 +275,13 @@ class Recorder:
             max_output_tokens=max_output_tokens,
         )
 
-    def _measure(self, call: Call, answer: Answer) -> None:
+    def _measure(self, call: Call, answer: Answer, usage: Usage) -> None:
         facts = call.facts
         common: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
             gen_ai.GEN_AI_REQUEST_MODEL: call.model,
-            **facts.at_start,
+            gen_ai.GEN_AI_PROVIDER_NAME: facts.otel_provider,
+            **facts.server,
         }
         if answer.model:
             common[gen_ai.GEN_AI_RESPONSE_MODEL] = answer.model
@@ -287,6 +293,6 @@ class Recorder:
         self._durations.record((call.ended_ns - call.started_ns) / 1e9, timed, exemplar)
         if call.first_chunk_ns:
             self._first_chunks.record((call.first_chunk_ns - call.started_ns) / 1e9, common, exemplar)
-        for token_type, count in (("input", answer.usage.input_tokens), ("output", answer.usage.output_tokens)):
+        for token_type, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             if count is not None:
                 self._token_counts.record(count, {**common, gen_ai.GEN_AI_TOKEN_TYPE: token_type}, exemplar)

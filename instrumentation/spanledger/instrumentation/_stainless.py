@@ -18,7 +18,7 @@ from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import facts_of
 from spanledger.instrumentation._patching import Patches, definer
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._reading import fields, snapshot
+from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import watch, watch_async
 
@@ -138,12 +138,14 @@ class _Hooks:
             if endpoint is None or not self._patches.is_active:
                 return None, args, kwargs
             body = options.json_data
+            model = fields(body).get("model")
             facts = facts_of(
                 client,
                 wire=self._sdk.wire,
                 sdk=self._sdk.name,
                 sdk_version=self._version,
                 fingerprint_key=self._recorder.settings.fingerprint_key,
+                model=model if isinstance(model, str) else "",
             )
             call = self._recorder.begin(endpoint, client, facts, fields(body))
             if call is None:
@@ -207,10 +209,10 @@ class _Hooks:
             self._problems.ours("ending a call", error)
 
     def _complete(self, call: Call, answer: Any) -> None:
-        call.result = answer
-        usage = fields(answer).get("usage")
-        if usage is not None:
-            call.usage = snapshot(usage)
+        known = fields(answer)
+        call.answer = call.endpoint.read_response(known)
+        if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
+            call.answer.messages = call.endpoint.output_messages(known)
         call.finish()
 
     def _watch(self, call: Call, stream: Any, watcher: Any) -> None:
