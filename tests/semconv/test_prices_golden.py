@@ -34,8 +34,7 @@ def kilo(rate: str, count: int) -> Decimal:
 
 def hours(rate: str, seconds: int) -> Decimal:
     """Dollars for seconds at a rate per hour; 18 digits where the decimals never end."""
-    dollars = Decimal(rate) * seconds / 3_600
-    return dollars if dollars * 3_600 == Decimal(rate) * seconds else round(dollars, 18)
+    return round(Decimal(rate) * seconds / 3_600, 18)
 
 
 def at(text: str) -> int:

@@ -15,8 +15,6 @@ from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 ZERO: Final = Decimal(0)
 _multiply: Final = CONTEXT.multiply
 _add: Final = CONTEXT.add
-_CACHE_WRITE_5M: Final = TOKEN_CLASSES.index("cache_write_5m")
-_CACHE_WRITE_1H: Final = TOKEN_CLASSES.index("cache_write_1h")
 
 # Names that emitters use for what the price book counts under another name.
 COUNT_ALIASES: Final = {
@@ -46,12 +44,14 @@ def prompt_tokens(usage: Usage) -> int:
 
 
 _usual: Final = attrgetter(*USUAL_CLASSES)
+_classes: Final = attrgetter(*TOKEN_CLASSES)
 # Storing through the slots themselves skips the frozen dataclass's own `__init__`, which takes as long as all the rest.
 _set_status, _set_total, _set_low, _set_high, _set_by_class, _set_price_id, _set_reason = (
     vars(Cost)[name].__set__ for name in ("status", "total", "low", "high", "by_class", "price_id", "reason")
 )
 _new: Final = object.__new__
 _LIST: Final = CostStatus.LIST
+_BOUNDED: Final = CostStatus.BOUNDED
 
 
 def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) -> Cost:
@@ -65,22 +65,21 @@ def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None
         or usage.counts
         or usage.partial
         or usage.estimated
-        or usage.cache_write
         or usage.input_audio
         or usage.input_image
         or usage.output_audio
         or usage.output_image
     ):
         return cost_of(tariff, usage, max_output_tokens)
-    uncached, read, write_5m, write_1h, text, reasoning = _usual(usage)
+    uncached, read, write, write_5m, write_1h, text, reasoning = _usual(usage)
     if uncached is None or (text is None and tariff.base.max_output):
         return cost_of(tariff, usage, max_output_tokens)
     flat = tariff.base
     if tariff.over:
-        flat = tariff.flat(uncached + (read or 0) + (write_5m or 0) + (write_1h or 0))
+        flat = tariff.flat(uncached + (read or 0) + (write or 0) + (write_5m or 0) + (write_1h or 0))
     if flat.per_request is not None:
         return cost_of(tariff, usage, max_output_tokens)
-    uncached_each, read_each, write_5m_each, write_1h_each, text_each, reasoning_each = flat.usual
+    uncached_each, read_each, _, write_5m_each, write_1h_each, text_each, reasoning_each = flat.usual
     by_class: dict[str, Decimal] = {}
     total: Decimal = ZERO
     if uncached:
@@ -92,6 +91,11 @@ def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None
         if read_each is None:
             return cost_of(tariff, usage, max_output_tokens)
         by_class["cache_read"] = amount = _multiply(read, read_each)
+        total = _add(total, amount)
+    if write:
+        if write_5m_each is None:
+            return cost_of(tariff, usage, max_output_tokens)
+        by_class["cache_write"] = amount = _multiply(write, write_5m_each)
         total = _add(total, amount)
     if write_5m:
         if write_5m_each is None:
@@ -114,12 +118,19 @@ def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None
         by_class["reasoning"] = amount = _multiply(reasoning, reasoning_each)
         total = _add(total, amount)
     cost = _new(Cost)
-    _set_status(cost, _LIST)
     _set_total(cost, total)
-    _set_low(cost, total)
-    _set_high(cost, total)
     _set_by_class(cost, by_class)
     _set_price_id(cost, flat.price_id)
+    if write and flat.long_write_premium:
+        premium = _multiply(write, flat.long_write_premium)
+        _set_status(cost, _BOUNDED)
+        _set_low(cost, total if premium > 0 else _add(total, premium))
+        _set_high(cost, total if premium < 0 else _add(total, premium))
+        _set_reason(cost, reasons.CACHE_LIFETIME)
+        return cost
+    _set_status(cost, _LIST)
+    _set_low(cost, total)
+    _set_high(cost, total)
     _set_reason(cost, tariff.note)
     return cost
 
@@ -137,17 +148,18 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
         (a cache write of unknown lifetime at the 5-minute rate), ``low`` and ``high`` enclose the truth as far as it
         can be enclosed. ``UNPRICED`` when nothing was reported or nothing has a rate.
     """
-    if not usage.is_known:
+    quantities = _classes(usage)
+    if not usage.counts and not any(quantity is not None for quantity in quantities):
         return unpriced(reasons.NO_USAGE)
     flat = tariff.flat(prompt_tokens(usage)) if tariff.over else tariff.base
     by_class: dict[str, Decimal] = {}
     missing = False
-    for name, each in zip(TOKEN_CLASSES, flat.each, strict=True):
-        quantity: int | None = getattr(usage, name)
-        if quantity and each is not None:
-            by_class[name] = CONTEXT.multiply(quantity, each)
-        elif quantity:
-            missing = True
+    for name, quantity, each in zip(TOKEN_CLASSES, quantities, flat.each, strict=True):
+        if quantity:
+            if each is None:
+                missing = True
+            else:
+                by_class[name] = _multiply(quantity, each)
     for name, quantity in usage.counts.items():
         missing |= not _add_count(by_class, flat, name, quantity)
     if flat.per_request is not None:
@@ -156,7 +168,7 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
         return unpriced(reasons.NO_RATE)
     total = ZERO
     for amount in by_class.values():
-        total = CONTEXT.add(total, amount)
+        total = _add(total, amount)
     low, high, reason = _bounds(tariff, flat, usage, max_output_tokens, total, missing)
     if reason:
         return Cost(
@@ -201,15 +213,13 @@ def _bounds(
     low = total
     high: Decimal | None = total
     found: list[str] = []
-    if usage.cache_write:
-        short, long = flat.each[_CACHE_WRITE_5M], flat.each[_CACHE_WRITE_1H]
-        if short is not None and long is not None and short != long:
-            found.append(reasons.CACHE_LIFETIME)
-            difference = CONTEXT.multiply(usage.cache_write, CONTEXT.subtract(long, short))
-            if difference > 0:
-                high = CONTEXT.add(total, difference)
-            else:
-                low = CONTEXT.add(total, difference)
+    if usage.cache_write and flat.long_write_premium:
+        found.append(reasons.CACHE_LIFETIME)
+        premium = _multiply(usage.cache_write, flat.long_write_premium)
+        if premium > 0:
+            high = _add(total, premium)
+        else:
+            low = _add(total, premium)
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if usage.partial:
         found.append(reasons.PARTIAL_USAGE)

@@ -19,7 +19,7 @@ from spanledger.semconv.money import CONTEXT, text
 from spanledger.semconv.usage import OUTPUT_CLASSES, TOKEN_CLASSES
 
 MTOK: Final = 1_000_000
-_ENDLESS: Final = Decimal(1).scaleb(-18)
+_EIGHTEEN: Final = Decimal(1).scaleb(-18)
 NS_PER_SECOND: Final = 1_000_000_000
 SECONDS_PER_DAY: Final = 86_400
 
@@ -34,11 +34,9 @@ class Rate:
     per: int = MTOK
 
     def times(self, quantity: int) -> Decimal:
-        """Dollars for a quantity: exact, or half-even to 18 digits where decimals never end (a third of an hour's rate)."""
-        product = CONTEXT.multiply(self.amount, quantity)
-        dollars = CONTEXT.divide(product, Decimal(self.per))
-        is_exact = CONTEXT.multiply(dollars, self.per) == product
-        return dollars if is_exact else dollars.quantize(_ENDLESS, context=CONTEXT)
+        """Dollars for a quantity: exact, or half-even to 18 digits where decimals never end (an hour's rate)."""
+        dollars = CONTEXT.divide(CONTEXT.multiply(self.amount, quantity), Decimal(self.per))
+        return dollars.quantize(_EIGHTEEN, context=CONTEXT) if _is_endless(dollars) else dollars
 
     @property
     def each(self) -> Decimal:
@@ -101,6 +99,10 @@ class PriceRecord:
     valid_to: date | None
     source: str
     source_version: str
+
+
+def _is_endless(quotient: Decimal) -> bool:
+    return len(quotient.as_tuple().digits) == CONTEXT.prec
 
 
 def records_of(snapshot: RateSnapshot) -> Iterator[PriceRecord]:
@@ -183,14 +185,32 @@ def _identity(snapshot: RateSnapshot) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-USUAL_CLASSES: Final = ("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "output_text", "reasoning")
+USUAL_CLASSES: Final = (
+    "input_uncached",
+    "cache_read",
+    "cache_write",
+    "cache_write_5m",
+    "cache_write_1h",
+    "output_text",
+    "reasoning",
+)
 """The classes of a text call."""
 
 
 class Flat:
     """A snapshot ready for arithmetic: dollars for one token per class, in the order of `TOKEN_CLASSES`."""
 
-    __slots__ = ("count_rates", "each", "max_output", "minimums", "per_request", "price_id", "snapshot", "usual")
+    __slots__ = (
+        "count_rates",
+        "each",
+        "long_write_premium",
+        "max_output",
+        "minimums",
+        "per_request",
+        "price_id",
+        "snapshot",
+        "usual",
+    )
 
     def __init__(self, snapshot: RateSnapshot) -> None:
         self.snapshot: Final = snapshot
@@ -198,6 +218,9 @@ class Flat:
         # A write of unknown lifetime is priced as the shorter one.
         names = ["cache_write_5m" if name == "cache_write" else name for name in TOKEN_CLASSES]
         self.each: Final = tuple(_each(snapshot.rate_of(name)) for name in names)
+        short, long = (self.each[TOKEN_CLASSES.index(name)] for name in ("cache_write_5m", "cache_write_1h"))
+        self.long_write_premium: Final = None if short is None or long is None else CONTEXT.subtract(long, short)
+        """What a token in the one-hour cache costs more than in the five-minute cache; zero or ``None``: nothing."""
         self.usual: Final = tuple(self.each[TOKEN_CLASSES.index(name)] for name in USUAL_CLASSES)
         counts = [*PROMPT_COUNTS, *OUTPUT_COUNTS, "input_audio_seconds", "output_audio_seconds", *snapshot.rates]
         priced = {name: snapshot.rate_of(name) for name in counts if name not in TOKEN_CLASSES}
