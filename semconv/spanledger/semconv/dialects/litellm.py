@@ -8,7 +8,7 @@ from typing import Any, Final
 from spanledger.semconv.dialects import conventions, ids, usage_json, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
-from spanledger.semconv.providers import biller
+from spanledger.semconv.providers import BILLERS, biller
 
 _M: Final = "metadata.user_api_key_"
 _M2: Final = "litellm.metadata.user_api_key_"
@@ -24,6 +24,9 @@ _TEXTS: Final[Aliases] = {
 }  # fmt: skip
 _RAW: Final = re.compile(r"llm\.([A-Za-z0-9_-]+)\.(id|model|usage|service_tier)\Z")
 _SESSION: Final = re.compile(r"'session_id': '([^']{1,200})'")
+_REQUEST_ID: Final = re.compile(r'"llm_provider-(?:x-)?request-id": ?"([^"\\]{1,200})"')
+_API_BASE: Final = re.compile(r'"api_base": ?"([^"\\]{1,500})"')
+_BILLERS: Final = frozenset(known.word for known in BILLERS)
 _DEFAULT_USER: Final = "default_user_id"
 
 
@@ -64,16 +67,11 @@ def _adjust(draft: Draft) -> None:
         return
     _models(draft)
     hidden = attributes.get("hidden_params")
-    parameters = values.mapping(hidden)
-    headers = values.mapping(parameters.get("additional_headers"))
-    for name in ("llm_provider-request-id", "llm_provider-x-request-id"):
-        request_id = values.known_text(headers.get(name))
-        if request_id:
-            fields.setdefault("request_id", request_id)
-    if not draft.get("server_address"):
-        base = values.known_text(parameters.get("api_base"))
-        if base:
-            fields["server_address"] = base
+    if isinstance(hidden, str) and len(hidden) <= values.MAX_JSON:
+        if match := _REQUEST_ID.search(hidden):
+            fields.setdefault("request_id", match[1])
+        if not draft.get("server_address") and (match := _API_BASE.search(hidden)):
+            fields["server_address"] = match[1]
     response_id = draft.get("response_id")
     if response_id and (response_id == attributes.get("litellm.call_id") or ids.is_invented(response_id)):
         fields["response_id"] = ""
@@ -105,7 +103,7 @@ def _models(draft: Draft) -> None:
     if not slash:
         return
     if not draft.get("provider"):
-        fields["provider"] = prefix if biller(prefix) else ""
+        fields["provider"] = prefix if biller(prefix) in _BILLERS else ""
     alias = draft.attributes.get("litellm.model_group")
     if alias and alias != model and fields.get("response_model") in (None, "", alias):
         fields["response_model"] = model

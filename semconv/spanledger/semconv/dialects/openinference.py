@@ -35,6 +35,7 @@ COUNTS: Final[Aliases] = {
     "total": (_T + "total",),
 }
 _KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
+_WHO: Final = re.compile(r'"(?:session|user|thread|conversation|team|feature|end_user)', re.IGNORECASE)
 _MODEL: Final = re.compile(r'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -52,7 +53,10 @@ def _role(draft: Draft) -> Role | None:
 
 def metadata(draft: Draft, name: str = "metadata") -> None:
     """Session, user and team from a JSON object that users attach to their spans."""
-    found = values.mapping(draft.attributes.get(name))
+    written = draft.attributes.get(name)
+    if written is None or (isinstance(written, str) and not _WHO.search(written)):
+        return
+    found = values.mapping(written)
     for key, value in found.items():
         field = BAG_KEYS.get(key.lower())
         if field is not None and not draft.fields.get(field):

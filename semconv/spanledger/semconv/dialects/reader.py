@@ -29,6 +29,7 @@ _MAX_NAME: Final = 256
 _CORE: Final = frozenset(("provider", "operation", "request_model", "response_model", "response_id"))
 """A record without any of these, any count and any claimed cost says nothing about a model call."""
 
+_HOST: Final = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?(?://)?(?:[^/@]*@)?([^/?#]*).*$", re.DOTALL)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
 _FACTS: Final = (
     "session_id",
@@ -249,14 +250,16 @@ def read(
         role = draft.role
     if role is None or (role is not Role.LEAF and not _says_something(draft, plan, base)):
         return None
-    return _finish(record, draft, role)
+    return _finish(record, draft)
 
 
 def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
     """Whether a record that does not bill holds anything that its call's own records may lack."""
     fields = draft.fields
-    if (draft.role is Role.DETAIL and draft.get("operation") == "execute_tool") or (plan.tools and plan.tools.executed):
+    if plan.tools is not None and plan.tools.executed:
         draft.tool_calls = tools.executed(draft.attributes, is_error=fields.get("status") == "error")
+        if draft.tool_calls and not draft.has_usage:
+            draft.role = Role.DETAIL
     return (
         draft.has_usage
         or bool(draft.tool_calls)
@@ -265,12 +268,14 @@ def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
     )
 
 
-def _finish(record: SpanRecord | LogEntry, draft: Draft, role: Role) -> Observation:
+def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
     fields, counts, notes = draft.fields, draft.counts, draft.notes
     get = fields.get
     fields["provider"] = biller(
         get("provider", ""), get("server_address", ""), get("request_model", "") or get("response_model", "")
     )
+    if "/" in get("server_address", ""):
+        fields["server_address"] = _HOST.sub(r"\1", fields["server_address"])
     repair(draft)
     usage = draft.usage
     if usage is None:
@@ -290,7 +295,7 @@ def _finish(record: SpanRecord | LogEntry, draft: Draft, role: Role) -> Observat
             notes.append("claimed_zero")
     elif draft.partial or draft.estimated:
         usage = replace(usage, partial=draft.partial, estimated=draft.estimated)
-    fields["role"] = role
+    fields["role"] = draft.role
     fields["usage"] = usage
     fields["labels"] = draft.labels
     fields["trace_id"] = record.trace_id
@@ -322,6 +327,8 @@ def repair(draft: Draft) -> None:
         fields["response_id"] = ""
         fields.setdefault("request_id", response_id)
     if counts:
+        if "output" in counts and not fields.get("operation") and draft.role is Role.LEAF:
+            fields["operation"] = "chat"
         if not counts.get("output", 1):
             if not counts.get("input", 1) or (len(counts) == 1 and draft.role is Role.LEAF):
                 # No request has an empty prompt: a stream that sent no usage was written as zeros.
@@ -332,6 +339,9 @@ def repair(draft: Draft) -> None:
         if fields["provider"] == "xai" and counts.get("reasoning"):
             # xAI's completion_tokens never include reasoning (docs.x.ai, usage object).
             draft.output_holds_reasoning = False
+    error = fields.get("error_type")
+    if error and "http_status" not in fields and len(error) == 3 and error.isascii() and error.isdigit():
+        fields["http_status"] = int(error)
     if fields.get("stop_reason") == "error" and fields.get("status") != "error":
         # The official LangChain instrumentation writes it on every successful Responses call.
         del fields["stop_reason"]

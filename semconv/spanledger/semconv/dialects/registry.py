@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -65,6 +65,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
 INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 """The conventions' log event: repeats a model call's span, under the emitter's own dialect."""
 
+_USAGE: Final = "gen_ai.usage.input_tokens"
 _MAX_SOURCES: Final = 1024
 _MAX_SHAPES: Final = 8192
 _MAX_SHAPE: Final = 256
@@ -153,6 +154,8 @@ class Dialects:
         bound = self._bound.get(id(source))
         if bound is None or bound.source is not source:
             bound = self._bind(source)
+        if record.events:
+            record = _with_event_usage(record)
         plan = bound.compiler.plan(record.attributes)
         return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
 
@@ -195,6 +198,16 @@ class Dialects:
         if exact is not None:
             return exact
         return next((compiler for prefix, compiler in self._prefixes if scope.startswith(prefix)), self._unclaimed)
+
+
+def _with_event_usage(record: SpanRecord) -> SpanRecord:
+    """Emitters that put the model call into an event of its span: the event's attributes fill what the span lacks."""
+    if _USAGE in record.attributes:
+        return record
+    for event in record.events:
+        if _USAGE in event.attributes:
+            return replace(record, attributes={**event.attributes, **record.attributes})
+    return record
 
 
 def _of_process(source: Source) -> tuple[dict[str, Any], Mapping[str, str]]:

@@ -18,6 +18,10 @@ _NUMBERED: Final = re.compile(
     r"(?:llm\.output_messages\.\d+\.message\.tool_calls\.\d+\.tool_call\.(?P<oi>id|function\.name|function\.arguments)"
     r"|gen_ai\.completion\.\d+\.tool_calls\.\d+\.(?P<tl>id|name|arguments))\Z"
 )
+_NAMES: Final = ("gen_ai.tool.name", "tool.name", "ai.toolCall.name", "tool_name")
+_IDS: Final = ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id", "tool_use_id", "call_id")
+_INPUTS: Final = ("gen_ai.tool.call.arguments", "ai.toolCall.args", "tool.parameters", "input.value")
+_OUTPUTS: Final = ("gen_ai.tool.call.result", "ai.toolCall.result", "output.value")
 _JSON: Final = (names.TOOL_CALLS, "gen_ai.output.messages", "ai.response.toolCalls")
 
 
@@ -39,7 +43,7 @@ def plan(shape: Sequence[str], present: frozenset[str]) -> ToolPlan | None:
         if ".tool_calls." in name and (match := _NUMBERED.match(name)):
             part = (match["oi"] or match["tl"]).removeprefix("function.")
             numbered.append((name[: match.start("oi") if match["oi"] else match.start("tl")], part, name))
-    executed = "gen_ai.tool.name" in present or "tool.name" in present
+    executed = not present.isdisjoint(_NAMES)
     if json_name or numbered or executed:
         return ToolPlan(json_name, tuple(numbered), executed)
     return None
@@ -70,22 +74,23 @@ def read(attributes: Mapping[str, Any], found: ToolPlan) -> tuple[ToolCall, ...]
 
 def executed(attributes: Mapping[str, Any], *, is_error: bool) -> tuple[ToolCall, ...]:
     """The tool run that an ``execute_tool`` span or a tool event describes."""
-    name = values.known_text(
-        attributes.get("gen_ai.tool.name") or attributes.get("tool.name") or attributes.get("tool_name")
-    )
-    if not name:
+    name = _first(attributes, _NAMES)
+    if not isinstance(name, str) or not name or len(name) > values.MAX_TEXT:
         return ()
-    call_id = attributes.get("gen_ai.tool.call.id") or attributes.get("tool_call.id") or attributes.get("tool_use_id")
     return (
         ToolCall(
             name=name,
-            id=values.known_text(call_id or attributes.get("call_id")),
+            id=values.known_text(_first(attributes, _IDS)),
             kind="result",
             is_error=is_error,
-            input_bytes=_size(attributes.get("gen_ai.tool.call.arguments")),
-            output_bytes=_size(attributes.get("gen_ai.tool.call.result")),
+            input_bytes=_size(_first(attributes, _INPUTS)),
+            output_bytes=_size(_first(attributes, _OUTPUTS)),
         ),
     )
+
+
+def _first(attributes: Mapping[str, Any], aliases: Sequence[str]) -> Any:
+    return next((attributes[name] for name in aliases if attributes.get(name)), None)
 
 
 def _plain(item: Mapping[str, Any], id_key: str, name_key: str, *argument_keys: str) -> ToolCall | None:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, cast
 
 MAX_COUNT: Final = 2**53
@@ -61,7 +62,7 @@ def text(value: Any) -> str | Bad | None:
     if type(value) is int:
         return str(value) if -MAX_COUNT <= value <= MAX_COUNT else BAD
     if isinstance(value, list):
-        items: list[Any] = value
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         if not items:
             return None
         if len(items) == 1 and isinstance(items[0], str):
@@ -142,14 +143,14 @@ def parsed(value: Any) -> Any:
 def mapping(value: Any) -> dict[str, Any]:
     """Like `parsed`, for a JSON object; empty when it is none."""
     found = parsed(value)
-    members: dict[str, Any] = found if isinstance(found, dict) else {}
+    members: dict[str, Any] = found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     return members
 
 
 def sequence(value: Any) -> list[Any]:
     """Like `parsed`, for a JSON array; empty when it is none."""
     found = parsed(value)
-    items: list[Any] = found if isinstance(found, list) else []
+    items: list[Any] = found if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType]
     return items
 
 
@@ -189,18 +190,19 @@ def stop_reason(value: Any) -> str | Bad | None:
 
     Takes a word, a list of words (one per choice, or one per chunk: the last one counts) or JSON text of such a list.
     """
-    if isinstance(value, str):
-        if value in _STOP:
-            return _STOP[value]
-        if value[:1] in ("[", '"'):
-            value = parsed(value)
     if isinstance(value, list):
-        items: list[Any] = value
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
         words = [word for word in items if isinstance(word, str) and word]
         value = words[-1] if words else None
-    if value is None or value == "":
+    if value is None:
         return None
-    if not isinstance(value, str) or len(value) > 100:
-        return BAD
-    word = value.rpartition("FinishReason.")[2].strip().lower()
+    return _stop_word(value) if isinstance(value, str) and len(value) <= 200 else BAD
+
+
+@lru_cache(maxsize=512)
+def _stop_word(text: str) -> str | Bad | None:
+    if text[:1] in ("[", '"'):
+        inner = parsed(text)
+        return stop_reason(inner) if isinstance(inner, list) or (isinstance(inner, str) and inner != text) else BAD
+    word = text.rpartition("FinishReason.")[2].strip().lower()
     return _STOP.get(word, word) or None
