@@ -19,14 +19,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 from spanledger.collector.decode import Decoder
 from spanledger.collector.decode_json import JsonDecoder
-from spanledger.collector.json_stream import json_pieces
-from spanledger.collector.signals import Signal
+from spanledger.collector.otlp_files import Problems, read_pieces
+from spanledger.collector.signals import Encoding, Signal
 from spanledger.ledger.settlement import Evidence, SettledCall, settle
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.observation import Observation
@@ -71,34 +70,30 @@ class Result:
 
 def read_scenario(scenario: Path, dialects: Dialects) -> tuple[list[Observation], list[Link], set[bytes]]:
     """What a scenario's files say: observations, places of other spans, and the ids of all its traces."""
-    decoder, json_decoder = Decoder(), JsonDecoder()
     found: list[Observation] = []
     links: list[Link] = []
     traces: set[bytes] = set()
-    spans, logs = (scenario.with_name(scenario.name + ending) for ending in (".otlp.pb", ".logs.otlp.pb"))
-    bodies: list[tuple[Signal, Decoder | JsonDecoder, bytes]] = []
-    if spans.exists():
-        bodies.append((Signal.TRACES, decoder, spans.read_bytes()))
-    if logs.exists():
-        bodies.append((Signal.LOGS, decoder, logs.read_bytes()))
-    for file in sorted(scenario.parent.glob(f"{scenario.name}*.otlp.json")):
-        for signal, body in json_pieces(BytesIO(file.read_bytes()), 1 << 20, collections.Counter()):
-            bodies.append((signal, json_decoder, body))
-    for signal, reader, body in bodies:
-        if signal is Signal.TRACES:
-            for span in reader.spans(body):
-                traces.add(span.trace_id)
-                observation = dialects.read_span(span)
-                if observation is None:
-                    links.append((span.trace_id, span.span_id, span.parent_span_id))
-                else:
-                    found.append(observation)
-        elif signal is Signal.LOGS:
-            for entry in reader.logs(body):
-                traces.add(entry.trace_id)
-                observation = dialects.read_log(entry)
-                if observation is not None:
-                    found.append(observation)
+    decoders: dict[Encoding, Decoder | JsonDecoder] = {Encoding.PROTOBUF: Decoder(), Encoding.JSON: JsonDecoder()}
+    for file in sorted(scenario.parent.glob(f"{scenario.name}.*")):
+        if not file.name.endswith((".otlp.pb", ".otlp.json")) or file.name.split(".")[1] == "metrics":
+            continue
+        with file.open("rb") as stream:
+            for piece in read_pieces(stream, Problems()):
+                decoder = decoders[piece.encoding]
+                if piece.signal is Signal.TRACES:
+                    for span in decoder.spans(piece.body):
+                        traces.add(span.trace_id)
+                        observation = dialects.read_span(span)
+                        if observation is None:
+                            links.append((span.trace_id, span.span_id, span.parent_span_id))
+                        else:
+                            found.append(observation)
+                elif piece.signal is Signal.LOGS:
+                    for entry in decoder.logs(piece.body):
+                        traces.add(entry.trace_id)
+                        observation = dialects.read_log(entry)
+                        if observation is not None:
+                            found.append(observation)
     return found, links, traces - {b""}
 
 
