@@ -84,7 +84,8 @@ class Endpoint:
             few microseconds at most and keeps no reference to it.
         read_usage: works out the token classes of an answer, later.
         tool_results: tool results that this request hands to the model, from the body, read when the call starts.
-        new_reader: a reader for a streamed answer; told whether the usage chunk was our wish.
+        new_reader: a reader for a streamed answer; told whether the usage chunk was our wish, and whether content is
+            captured.
         ask_for_usage: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
         input_messages: prompts by span attribute; read only when content is captured, when the call starts.
@@ -98,7 +99,7 @@ class Endpoint:
     read_response: Callable[[Mapping[str, Any]], Answer]
     read_usage: Callable[[Answer], Counted]
     tool_results: Callable[[Mapping[str, Any]], list[ToolCall]] | None = None
-    new_reader: Callable[[bool], StreamReader] | None = None
+    new_reader: Callable[[bool, bool], StreamReader] | None = None
     ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
     starts_late: bool = False
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from spanledger.instrumentation import _content as content
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
-from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text
+from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text, to_json
 from spanledger.instrumentation._requests import copy_fields
 from spanledger.semconv import gen_ai
 from spanledger.semconv.observation import ToolCall
-from spanledger.semconv.usage import Usage
+from spanledger.semconv.usage import Usage, known_sum
 
 _REQUEST: Final = (
     ("max_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
@@ -25,6 +26,12 @@ _REQUEST: Final = (
     ("service_tier", "anthropic.request.service_tier", (str,)),
 )
 _KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop_sequences", "thinking")
+
+
+_TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
+_EVENTS: Final = frozenset(["message_start", "content_block_start", "content_block_stop", "message_delta"])
+_USUAL_REGIONS: Final = frozenset(["", "global", "not_available"])
+"""Where inference costs the list price; elsewhere Anthropic multiplies it."""
 
 
 def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
@@ -79,6 +86,27 @@ def _read_usage(answer: Answer) -> Counted:
     usage = answer.usage
     if not usage:
         return Counted(usage=Usage(partial=answer.is_partial))
+    counted = _classes(usage)
+    notes: list[str] = []
+    for iteration in items(usage.get("iterations")):
+        known = fields(iteration)
+        if known.get("type") == "compaction":
+            # Billed, and left out of the totals (docs.anthropic.com, context compaction).
+            counted = {name: known_sum(count, _classes(known).get(name)) for name, count in counted.items()}
+        elif known.get("type") == "advisor_message":
+            notes.append("advisor_not_counted")  # another model's tokens, at that model's rates
+    searches = integer(fields(usage.get("server_tool_use")).get("web_search_requests"))
+    region = text(usage.get("inference_geo"))
+    if region not in _USUAL_REGIONS:
+        notes.append(f"inference_geo:{region[:20]}")
+    classes: dict[str, Any] = dict(counted)
+    return Counted(
+        usage=Usage(counts={"web_searches": searches} if searches else {}, partial=answer.is_partial, **classes),
+        notes=tuple(notes),
+    )
+
+
+def _classes(usage: Mapping[str, Any]) -> dict[str, int | None]:
     written = integer(usage.get("cache_creation_input_tokens"))
     by_lifetime = fields(usage.get("cache_creation"))
     written_5m = integer(by_lifetime.get("ephemeral_5m_input_tokens"))
@@ -89,27 +117,22 @@ def _read_usage(answer: Answer) -> Counted:
         unsplit = left if left > 0 else None
     output = integer(usage.get("output_tokens"))
     thinking = integer(fields(usage.get("output_tokens_details")).get("thinking_tokens"))
-    if output is not None and thinking is not None and thinking > output:
+    if output is None or (thinking is not None and thinking > output):
         thinking = None
-    server_tools = fields(usage.get("server_tool_use"))
-    counts = {
-        name: count
-        for name, field in (("web_searches", "web_search_requests"), ("web_fetches", "web_fetch_requests"))
-        if (count := integer(server_tools.get(field)))
+    return {
+        "input_uncached": integer(usage.get("input_tokens")),
+        "cache_read": integer(usage.get("cache_read_input_tokens")),
+        "cache_write": unsplit,
+        "cache_write_5m": written_5m,
+        "cache_write_1h": written_1h,
+        "output_text": None if output is None else output - (thinking or 0),
+        "reasoning": thinking,
     }
-    return Counted(
-        usage=Usage(
-            input_uncached=integer(usage.get("input_tokens")),
-            cache_read=integer(usage.get("cache_read_input_tokens")),
-            cache_write=unsplit,
-            cache_write_5m=written_5m,
-            cache_write_1h=written_1h,
-            output_text=None if output is None else output - (thinking or 0),
-            reasoning=thinking,
-            counts=counts,
-            partial=answer.is_partial,
-        )
-    )
+
+
+def _tier(usage: Mapping[str, Any]) -> str:
+    """The tier that served the request. Fast mode is a price of its own, on top of any tier."""
+    return "fast" if usage.get("speed") == "fast" else text(usage.get("service_tier"))
 
 
 def _used_tools(content: Any) -> list[ToolCall]:
@@ -117,12 +140,11 @@ def _used_tools(content: Any) -> list[ToolCall]:
     for block in items(content):
         known = fields(block)
         if known.get("type") in _TOOL_USES:
-            asked = known.get("input")
-            found.append(ToolCall(name=text(known.get("name")), id=text(known.get("id")), input_bytes=size(asked)))
+            asked = to_json(known.get("input"))
+            found.append(
+                ToolCall(name=text(known.get("name")), id=text(known.get("id")), input_bytes=size(asked), input=asked)
+            )
     return found
-
-
-_TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
 
 
 def _read_response(response: Mapping[str, Any]) -> Answer:
@@ -132,7 +154,7 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
         model=text(response.get("model")),
         id=text(response.get("id")),
         usage=usage,
-        service_tier=text(usage.get("service_tier")),
+        service_tier=_tier(usage),
         finish_reasons=(reason,) if reason else (),
         tool_calls=_used_tools(response.get("content")),
     )
@@ -143,7 +165,7 @@ class MessageReader:
 
     __slots__ = ("_has_output", "_id", "_is_in_tool", "_model", "_stop_reason", "_tools", "_usage")
 
-    def __init__(self, _hides_usage: bool) -> None:
+    def __init__(self) -> None:
         self._model = ""
         self._id = ""
         self._usage: dict[str, Any] = {}
@@ -201,7 +223,7 @@ class MessageReader:
             model=self._model,
             id=self._id,
             usage=self._usage,
-            service_tier=text(self._usage.get("service_tier")),
+            service_tier=_tier(self._usage),
             finish_reasons=(self._stop_reason,) if self._stop_reason else (),
             tool_calls=self._tools,
             is_partial=is_partial,
@@ -209,7 +231,56 @@ class MessageReader:
         )
 
 
-_EVENTS: Final = frozenset(["message_start", "content_block_start", "content_block_stop", "message_delta"])
+class CapturingMessageReader(MessageReader):
+    """Keeps the generated texts and tool arguments as well, for whoever switched content capture on."""
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: list[dict[str, Any]] = []
+
+    def feed(self, event: Any) -> bool:
+        known = fields(event)
+        kind = known.get("type")
+        if kind == "content_block_start":
+            block = fields(known.get("content_block"))
+            self._blocks.append(
+                {"type": text(block.get("type")), "id": block.get("id"), "name": block.get("name"), "said": ""}
+            )
+        elif kind == "content_block_delta" and self._blocks:
+            delta = fields(known.get("delta"))
+            for name in ("text", "partial_json", "thinking"):
+                self._blocks[-1]["said"] += text(delta.get(name))
+        return super().feed(event)
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        answer = super().answer(is_complete=is_complete)
+        said: list[dict[str, Any]] = []
+        arguments: list[str] = []
+        for block in self._blocks:
+            if block["type"] in _TOOL_USES:
+                arguments.append(block["said"])
+                said.append(content.tool_call(block["id"], block["name"], block["said"]))
+            else:
+                said.append({"type": "reasoning" if block["type"] == "thinking" else "text", "content": block["said"]})
+        answer.messages = [{"role": "assistant", "parts": said, "finish_reason": self._stop_reason}]
+        answer.tool_calls = [replace(tool, input=asked) for tool, asked in zip(self._tools, arguments, strict=True)]
+        return answer
+
+
+def _new_reader(_hides_usage: bool, captures: bool) -> MessageReader:
+    return CapturingMessageReader() if captures else MessageReader()
+
+
+def _input_messages(body: Mapping[str, Any]) -> dict[str, Any]:
+    return content.asked(body.get("messages"), system=body.get("system"), tools=body.get("tools"))
+
+
+def _output_messages(response: Mapping[str, Any]) -> list[Any]:
+    reason = text(response.get("stop_reason"))
+    return [{"role": "assistant", "parts": content.parts(response.get("content")), "finish_reason": reason}]
+
 
 MESSAGES: Final = Endpoint(
     operation="chat",
@@ -218,5 +289,7 @@ MESSAGES: Final = Endpoint(
     read_response=_read_response,
     read_usage=_read_usage,
     tool_results=_tool_results,
-    new_reader=MessageReader,
+    new_reader=_new_reader,
+    input_messages=_input_messages,
+    output_messages=_output_messages,
 )

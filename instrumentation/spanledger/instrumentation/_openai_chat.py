@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _content as content
 from spanledger.instrumentation._answer import Answer, Endpoint
 from spanledger.instrumentation._openai_usage import read_usage
 from spanledger.instrumentation._reading import fields, items, size, snapshot, text
@@ -51,14 +53,14 @@ def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
         if message.get("role") != "tool":
             break
         call_id = text(message.get("tool_call_id"))
-        content = message.get("content")
+        output = message.get("content")
         found.append(
             ToolCall(
                 name=_name_of(messages, index, call_id),
                 id=call_id,
                 kind="result",
-                output_bytes=size(content),
-                output=content if isinstance(content, str) else None,
+                output_bytes=size(output),
+                output=output if isinstance(output, str) else None,
             )
         )
     found.reverse()
@@ -113,34 +115,16 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
 
 
 def _output_messages(response: Mapping[str, Any]) -> list[Any]:
-    return [_message(fields(choice)) for choice in items(response.get("choices"))]
-
-
-def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """A generated message in the conventions' shape (``gen_ai.output.messages``)."""
-    message = fields(choice.get("message"))
-    content = message.get("content", choice.get("text"))
-    parts: list[dict[str, Any]] = []
-    if isinstance(content, str) and content:
-        parts.append({"type": "text", "content": content})
-    for call in items(message.get("tool_calls")):
-        function = fields(fields(call).get("function"))
-        parts.append(
-            {
-                "type": "tool_call",
-                "id": text(fields(call).get("id")),
-                "name": text(function.get("name")),
-                "arguments": function.get("arguments"),
-            }
-        )
-    return {"role": "assistant", "parts": parts, "finish_reason": text(choice.get("finish_reason"))}
+    found: list[Any] = []
+    for choice in items(response.get("choices")):
+        known = fields(choice)
+        said = fields(known.get("message")) or {"role": "assistant", "content": known.get("text")}
+        found.append(content.message(said, finish_reason=text(known.get("finish_reason"))))
+    return found
 
 
 def _input_messages(body: Mapping[str, Any]) -> dict[str, Any]:
-    found = {gen_ai.GEN_AI_INPUT_MESSAGES: copied(body.get("messages", body.get("prompt", body.get("input"))))}
-    if body.get("tools"):
-        found[gen_ai.GEN_AI_TOOL_DEFINITIONS] = copied(body["tools"])
-    return found
+    return content.asked(body.get("messages", body.get("prompt", body.get("input"))), tools=body.get("tools"))
 
 
 class ChatReader:
@@ -215,6 +199,54 @@ class ChatReader:
         )
 
 
+class CapturingChatReader(ChatReader):
+    """Keeps the generated texts as well, for whoever switched content capture on."""
+
+    __slots__ = ("_arguments", "_texts")
+
+    def __init__(self, hides_usage: bool) -> None:
+        super().__init__(hides_usage)
+        self._texts: dict[int, list[str]] = {}
+        self._arguments: dict[tuple[int, int], str] = {}
+
+    def feed(self, chunk: Any) -> bool:
+        for choice in items(fields(chunk).get("choices")):
+            known = fields(choice)
+            index = known.get("index") or 0
+            delta = fields(known.get("delta"))
+            self._texts.setdefault(index, []).append(text(delta.get("content", known.get("text"))))
+            for call in items(delta.get("tool_calls")):
+                place = (index, fields(call).get("index") or 0)
+                added = text(fields(fields(call).get("function")).get("arguments"))
+                self._arguments[place] = self._arguments.get(place, "") + added
+        return super().feed(chunk)
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        answer = super().answer(is_complete=is_complete)
+        answer.messages = [
+            {
+                "role": "assistant",
+                "parts": content.parts("".join(texts))
+                + [
+                    content.tool_call(tool["id"], tool["name"], self._arguments.get((choice, place)))
+                    for (choice, place), tool in sorted(self._tools.items())
+                    if choice == index
+                ],
+                "finish_reason": self._finish_reasons.get(index, ""),
+            }
+            for index, texts in sorted(self._texts.items())
+        ]
+        answer.tool_calls = [
+            replace(tool, input=self._arguments.get(place))
+            for place, tool in zip(sorted(self._tools), answer.tool_calls, strict=True)
+        ]
+        return answer
+
+
+def _new_reader(hides_usage: bool, captures: bool) -> ChatReader:
+    return CapturingChatReader(hides_usage) if captures else ChatReader(hides_usage)
+
+
 def _ask_for_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
     known = fields(body.get("stream_options"))
     if "include_usage" in known:
@@ -226,11 +258,6 @@ def _no_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
     """Nothing to say."""
 
 
-def copied(value: Any) -> Any:
-    """A shallow copy of a list: the application goes on appending to its messages."""
-    return list(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-
 CHAT: Final = Endpoint(
     operation="chat",
     request_keys=_KEYS,
@@ -238,7 +265,7 @@ CHAT: Final = Endpoint(
     read_response=_read_response,
     read_usage=read_usage,
     tool_results=_tool_results,
-    new_reader=ChatReader,
+    new_reader=_new_reader,
     ask_for_usage=_ask_for_usage,
     input_messages=_input_messages,
     output_messages=_output_messages,
@@ -250,7 +277,7 @@ COMPLETIONS: Final = Endpoint(
     read_request=_read_request,
     read_response=_read_response,
     read_usage=read_usage,
-    new_reader=ChatReader,
+    new_reader=_new_reader,
     ask_for_usage=_ask_for_usage,
     input_messages=_input_messages,
     output_messages=_output_messages,

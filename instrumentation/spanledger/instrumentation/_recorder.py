@@ -198,6 +198,7 @@ class Recorder:
             if span is None:
                 if not answer.is_billable:
                     return
+                call.model = call.model or answer.model
                 span = self._start_span(call, call.context)
             if span.is_recording():
                 span.set_attributes(self._attributes_of(call, answer, counted, may_block))

@@ -201,7 +201,7 @@ class _Hooks:
                 self._watch(call, answer, watch_async)
             elif (response := _http_response(answer)) is not None:
                 if call.is_stream and call.endpoint.new_reader is not None:
-                    call.reader = call.endpoint.new_reader(False)
+                    call.reader = call.endpoint.new_reader(False, self._recorder.settings.capture_content)
                 watch_response(call, response)
             else:
                 self._complete(call, answer)
@@ -220,7 +220,7 @@ class _Hooks:
         if new_reader is None:
             call.finish()
             return
-        call.reader = reader = new_reader(call.usage_was_asked_for)
+        call.reader = reader = new_reader(call.usage_was_asked_for, self._recorder.settings.capture_content)
         call.is_stream = True
         try:
             stream._iterator = watcher(stream._iterator, call, reader)

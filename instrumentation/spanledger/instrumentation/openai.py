@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from spanledger.instrumentation import _openai_chat as chat
+from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._stainless import Sdk
 
@@ -15,12 +16,24 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "/chat/completions": chat.CHAT,
         "/completions": chat.COMPLETIONS,
         "/embeddings": chat.EMBEDDINGS,
+        "/responses": responses.RESPONSES,
+        "/responses/compact": responses.COMPACT,
     }
 )
 
 
+_RESPONSE: Final = "/responses/"
+
+
 def _find(method: str, url: str) -> Endpoint | None:
-    return _POSTS.get(url) if method == "post" else None
+    if method == "post":
+        found = _POSTS.get(url)
+        if found is None and url.startswith(_RESPONSE) and url.endswith("/cancel"):
+            return responses.POLL
+        return found
+    if method == "get" and url.startswith(_RESPONSE) and "/" not in url[len(_RESPONSE) :]:
+        return responses.POLL
+    return None
 
 
 OPENAI: Final = Sdk(
