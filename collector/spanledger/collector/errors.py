@@ -7,6 +7,7 @@
     │   └── UnavailableError    something we need (the token store, the journal) does not answer
     └── PermanentError          the same bytes will never succeed
         ├── MalformedError      the body is not OTLP
+        ├── BrokenOffError      the body never came whole
         ├── TooLargeError       the body, or what it unpacks to, is over the limit
         ├── UnsupportedError    an encoding that we do not speak
         └── UnauthenticatedError
@@ -47,6 +48,10 @@ class PermanentError(CollectorError):
 
 class MalformedError(PermanentError):
     """The body cannot be read as OTLP at all."""
+
+
+class BrokenOffError(PermanentError):
+    """The body never came whole: the sender went away, or was cut off."""
 
 
 class TooLargeError(PermanentError):

@@ -23,7 +23,7 @@ import grpc
 from spanledger.collector import responses, rpc_status
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.binding import check_bindable
-from spanledger.collector.errors import CollectorError, MalformedError, StartupError
+from spanledger.collector.errors import BrokenOffError, CollectorError, StartupError
 from spanledger.collector.intake import Intake
 from spanledger.collector.signals import Encoding, Signal
 
@@ -138,9 +138,7 @@ class _Services(grpc.GenericRpcHandler):
             try:
                 org_id = authenticator.org_of(_authorization(context))
                 with watchdog.watch(context):
-                    body = next(messages, None)
-                if body is None:
-                    raise MalformedError("the call carried no message")
+                    body = _receive(messages)
                 return responses.to_protobuf(intake.accept("grpc", org_id, signal, Encoding.PROTOBUF, body))
             except CollectorError as error:
                 intake.count_refusal(error)
@@ -149,6 +147,18 @@ class _Services(grpc.GenericRpcHandler):
                 raise  # never reached: `abort` raises
 
         return export
+
+
+def _receive(messages: Iterator[bytes]) -> bytes:
+    """The one message of a call.
+
+    Raises:
+        BrokenOffError: it is over the limit (gRPC itself answers that), was cut off by the watchdog, or never came.
+    """
+    try:
+        return next(messages)
+    except (StopIteration, grpc.RpcError) as error:
+        raise BrokenOffError("the message did not arrive whole") from error
 
 
 def _authorization(context: Any) -> str:

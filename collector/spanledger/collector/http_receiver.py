@@ -23,7 +23,13 @@ from spanledger.collector import responses, rpc_status
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.compression import unpack
 from spanledger.collector.decode import Verdict
-from spanledger.collector.errors import CollectorError, TooLargeError, UnavailableError, UnsupportedError
+from spanledger.collector.errors import (
+    BrokenOffError,
+    CollectorError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from spanledger.collector.intake import Intake
 from spanledger.collector.signals import Encoding, Signal
 
@@ -111,6 +117,7 @@ def _export(
             intake.count_refusal(error)
             return _refused(encoding or Encoding.JSON, error)
         except ClientDisconnect:
+            intake.count_refusal(BrokenOffError("the sender went away"))
             return Response(status_code=400)  # nobody is there to read it
         finally:
             budget.give_back(held)

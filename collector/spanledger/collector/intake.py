@@ -5,6 +5,7 @@ from __future__ import annotations
 from spanledger.collector.decode import Verdict, check_protobuf
 from spanledger.collector.decode_json import check_json
 from spanledger.collector.errors import (
+    BrokenOffError,
     CollectorError,
     JournalFullError,
     MalformedError,
@@ -20,6 +21,7 @@ DEFAULT_MAX_BODY_BYTES = 64 << 20
 
 _REASONS: tuple[tuple[type[CollectorError], str], ...] = (
     (MalformedError, "malformed"),
+    (BrokenOffError, "broken_off"),
     (TooLargeError, "too_large"),
     (UnsupportedError, "unsupported"),
     (UnauthenticatedError, "unauthenticated"),

@@ -12,6 +12,7 @@ from typing import Final
 
 from spanledger.collector import wire
 from spanledger.collector.errors import (
+    BrokenOffError,
     CollectorError,
     JournalFullError,
     MalformedError,
@@ -34,6 +35,7 @@ _RETRY_INFO: Final = "type.googleapis.com/google.rpc.RetryInfo"
 # without it "never" (OTLP specification, "Failures").
 _CODES: Final[tuple[tuple[type[CollectorError], int, int], ...]] = (
     (MalformedError, INVALID_ARGUMENT, 400),
+    (BrokenOffError, INVALID_ARGUMENT, 400),
     (TooLargeError, RESOURCE_EXHAUSTED, 413),
     (UnsupportedError, INVALID_ARGUMENT, 415),
     (UnauthenticatedError, UNAUTHENTICATED, 401),
