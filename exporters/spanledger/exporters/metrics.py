@@ -152,6 +152,10 @@ STATS: Final = (
         Family("spanledger_observations_total", "counter", "Records handed to the ledger as evidence of a call."),
     ),
     Stat(
+        "repeated_observations",
+        Family("spanledger_repeated_observations_total", "counter", "Those of them that the ledger had already."),
+    ),
+    Stat(
         "decode_errors",
         Family("spanledger_decode_errors_total", "counter", "What could not be read after acceptance.", ("what",)),
     ),
@@ -178,6 +182,7 @@ class LedgerCollector(Collector):
         self._now = now
         self._lock = threading.Lock()
         self._last: Sequence[Metric] = tuple(family.empty() for family in LEDGER)
+        self._last_receiver: Sequence[Metric] = ()
         self._is_failing = False
 
     def describe(self) -> Iterable[Metric]:
@@ -190,15 +195,14 @@ class LedgerCollector(Collector):
         """The current values; the last known ones, and ``spanledger_scrape_success 0``, when the store fails."""
         with self._lock:
             success = self._refresh()
-            families = self._last
-        yield from families
+            families = (*self._last, *self._last_receiver)
         state = SCRAPE_SUCCESS.empty()
         state.add_metric([], 1.0 if success else 0.0)
-        yield state
-        yield from self._receiver()
+        return (*families, state)
 
     def _refresh(self) -> bool:
         try:
+            self._last_receiver = tuple(self._receiver())
             self._last = _families(self._readings.snapshot(self._scope, self._now()))
         except Exception as error:  # noqa: BLE001 - the boundary to Prometheus: a scrape shows what is known
             if not self._is_failing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -192,21 +192,26 @@ def _time(values: Mapping[str, Sequence[str]], name: str) -> datetime | None:
     if not text:
         return None
     try:
-        if text.isdecimal():
-            return datetime.fromtimestamp(int(text), UTC)
-        if len(text) == len("2026-11-01"):
-            day = date.fromisoformat(text)
-            return datetime(day.year, day.month, day.day, tzinfo=UTC)
-        # A "+" in a URL arrives as a space when nobody quoted it.
-        time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        time = _read_time(text)
     except (ValueError, OverflowError, OSError):
         time = None
-    if time is None or not datetime(1970, 1, 2, tzinfo=UTC) <= time <= datetime(2105, 12, 31, tzinfo=UTC):
-        raise BadRequestError(
-            f"{name}={text[:40]!r} is not a time: write 2026-11-01, 2026-11-01T12:00:00Z or epoch seconds"
-        )
+    if time is None or not _EARLIEST <= time <= _LATEST:
+        form = "2026-11-01, 2026-11-01T12:00:00Z or epoch seconds"
+        raise BadRequestError(f"{name}={text[:40]!r} is not a time: write {form}")
     return time
+
+
+_EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2105, 12, 31, tzinfo=UTC)
+"""The store's minutes are 32-bit seconds."""
+
+
+def _read_time(text: str) -> datetime:
+    if text.isdecimal():
+        return datetime.fromtimestamp(int(text), UTC)
+    # A "+" in a URL arrives as a space when nobody quoted it. A date alone is its midnight.
+    time = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _down(time: datetime) -> datetime:
