@@ -227,7 +227,11 @@ class Flat:
         self.per_request: Final = _each(priced.pop("requests", None))
         self.count_rates: Final = {name: rate for name, rate in priced.items() if rate is not None}
         self.minimums: Final = snapshot.minimums
-        outputs = [each for name, each in zip(TOKEN_CLASSES, self.each, strict=True) if name in OUTPUT_CLASSES and each]
+        outputs = [
+            each
+            for name, each in zip(TOKEN_CLASSES, self.each, strict=True)
+            if name in OUTPUT_CLASSES and each is not None
+        ]
         # An embedding generates nothing, even where a price list repeats the input rate for its output.
         self.max_output: Final = max(outputs) if outputs and "embed" not in snapshot.model.lower() else None
         """What one more generated token can cost at most: bounds a broken stream. ``None``: nothing is generated."""
