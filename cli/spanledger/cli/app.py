@@ -5,6 +5,7 @@ Every command imports what it needs when it runs, so that ``spanledger --help`` 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,7 @@ def command_tree(command: Any) -> dict[str, Any]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on standard error."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="spanledger: %(message)s")
     command = typer.main.get_command(build())
     try:
         result = command.main(args=list(arguments), prog_name="spanledger", standalone_mode=False)

@@ -13,7 +13,7 @@ from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, Intake
 from spanledger.collector.journal import Journal, JournalSettings
 from spanledger.collector.pipeline import Pipeline
 from spanledger.collector.stats import Stats
-from spanledger.ledger.client import StoreTarget
+from spanledger.ledger.client import StoreTarget, check_directory
 from spanledger.ledger.store import Ledger
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.prices import PriceBook
@@ -54,7 +54,7 @@ def open_ingest(
         StartupError, PermanentStoreError, RetryableStoreError: one readable line.
     """
     with ExitStack() as parts:
-        data.mkdir(parents=True, exist_ok=True)
+        check_directory(data)
         ledger = Ledger.open(target, prices=PriceBook())
         parts.callback(ledger.close)
         stats = Stats()

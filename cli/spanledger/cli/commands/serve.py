@@ -146,10 +146,10 @@ def _tls(cert: Path | None, key: Path | None, client_ca: Path | None, tls_on: st
         if present:
             raise UserError(f"{' and '.join(present)} alone cannot start TLS: give --tls-cert and --tls-key")
         return {}
+    speaking, asking = _names(tls_on, "--tls-on"), _names(mtls_on, "--mtls-on")
     plain, mutual = Tls(cert=cert, key=key), Tls(cert=cert, key=key, client_ca=client_ca)
     mutual.check("--tls-cert")
-    asked = _names(mtls_on, "--mtls-on")
-    return {name: mutual if name in asked else plain for name in _names(tls_on, "--tls-on")}
+    return {name: mutual if name in asking else plain for name in speaking}
 
 
 def _names(text: str, option_name: str) -> list[str]:
