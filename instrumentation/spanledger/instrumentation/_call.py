@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
-from spanledger.instrumentation._clients import ClientFacts
+from spanledger.instrumentation._clients import Billed, ClientFacts
 from spanledger.semconv import names
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Call:
         "__weakref__",
         "_is_open",
         "answer",
+        "billed",
         "block_labels",
         "client_labels",
         "context",
@@ -89,6 +90,7 @@ class Call:
     recorder: Recorder
     endpoint: Endpoint
     facts: ClientFacts
+    billed: Billed
     span: Span | None
     context: Context
     tokens: tuple[Token[Call | None], Token[Context]] | None

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from spanledger.semconv import names
-from spanledger.semconv.providers import biller, is_local, otel_name
+from spanledger.semconv.providers import biller, otel_name
 
 _FACTS: Final = "_spanledger_facts"
-_FACTS_BY_MODEL: Final = "_spanledger_facts_by_model"
-_MODELS_PER_CLIENT: Final = 64
 _SERVER_ADDRESS: Final = "server.address"
 _SERVER_PORT: Final = "server.port"
 _DEFAULT_PORTS: Final[Mapping[str, int]] = {"https": 443, "http": 80}
+_MAX_MODELS: Final = 1000
 
 _PLATFORM_CLASSES: Final = (
     ("Bedrock", "aws_bedrock"),
@@ -26,88 +25,80 @@ _PLATFORM_CLASSES: Final = (
 
 # Hosts that document `stream_options.include_usage`; others may refuse a field that they do not know.
 _STREAM_USAGE_BILLERS: Final = frozenset(["openai", "azure_openai", "openrouter", "deepseek", "groq", "xai"])
+# What listens here is a model server or a gateway of the user's own: vLLM, Ollama, llama.cpp and LiteLLM all take it.
+_LOOPBACK: Final = frozenset(["127.0.0.1", "localhost", "::1"])
 # Azure's dated API versions refused `stream_options` before this one.
 _AZURE_STREAM_USAGE_SINCE: Final = "2024-09-01"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Who bills a model: ``provider`` in the ledger's words, ``otel_name`` as ``gen_ai.provider.name``."""
+
+    provider: str
+    otel_name: str
+
+
+@dataclass(slots=True, kw_only=True)
 class ClientFacts:
     """Facts that hold for every call of a client, resolved once.
 
     Attributes:
-        provider: who sends the invoice, in the ledger's words.
-        otel_provider: ``gen_ai.provider.name``.
-        is_local: whether the calls go to an address of the user's own network.
-        accepts_stream_usage: whether the host is known to accept ``stream_options.include_usage``.
-        server: where calls go; goes on spans and metrics alike.
+        server: where calls go; stands on spans and metrics alike.
         constant: all further attributes that do not change from call to call.
+        accepts_stream_usage: whether the host is known to accept ``stream_options.include_usage``.
         origin: base URL and credential that this was resolved from.
     """
 
-    provider: str
-    otel_provider: str
-    is_local: bool
-    accepts_stream_usage: bool
     server: Mapping[str, Any]
     constant: Mapping[str, Any]
+    accepts_stream_usage: bool
     origin: tuple[Any, Any]
+    _wire: str
+    _platform: str
+    _base_url: str
+    _billed: dict[str, Billed] = field(default_factory=dict[str, Billed])
+
+    def billed(self, model: str) -> Billed:
+        """Who bills this model here. The host decides; the model does where a gateway of the user's own stands."""
+        found = self._billed.get(model)
+        if found is None:
+            provider = self._platform or biller(self._wire, self._base_url, model)
+            found = Billed(provider, otel_name(provider))
+            if len(self._billed) < _MAX_MODELS:
+                self._billed[model] = found
+        return found
 
 
-def facts_of(
-    client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_key: bytes, model: str = ""
-) -> ClientFacts:
-    """The client's facts, resolved at its first call and again when its base URL or key is replaced.
-
-    Behind an address of the user's own network (a gateway, or a model server) only the model can tell who bills: there
-    the facts are kept for each model.
-    """
-    own: dict[str, Any] = client.__dict__
+def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_key: bytes) -> ClientFacts:
+    """The client's facts, resolved at its first call and again when its base URL or key is replaced."""
+    known: dict[str, Any] = client.__dict__
+    facts: ClientFacts | None = known.get(_FACTS)
     base_url = client.base_url
-    credential = own.get("api_key") or own.get("auth_token")
-    facts: ClientFacts | None = own.get(_FACTS)
-    if facts is None or facts.origin[0] is not base_url or facts.origin[1] is not credential:
-        own[_FACTS] = facts = _resolve(client, base_url, credential, wire, sdk, sdk_version, fingerprint_key, "")
-        own[_FACTS_BY_MODEL] = {}
-    if not model or not facts.is_local:
+    credential = known.get("api_key") or known.get("auth_token")
+    if facts is not None and facts.origin[0] is base_url and facts.origin[1] is credential:
         return facts
-    by_model: dict[str, ClientFacts] = own[_FACTS_BY_MODEL]
-    if model not in by_model:
-        if len(by_model) >= _MODELS_PER_CLIENT:
-            by_model.clear()
-        by_model[model] = _resolve(client, base_url, credential, wire, sdk, sdk_version, fingerprint_key, model)
-    return by_model[model]
-
-
-def _resolve(
-    client: Any,
-    base_url: Any,
-    credential: Any,
-    wire: str,
-    sdk: str,
-    sdk_version: str,
-    fingerprint_key: bytes,
-    model: str,
-) -> ClientFacts:
     host = str(getattr(base_url, "host", "") or "")
     port = getattr(base_url, "port", None) or _DEFAULT_PORTS.get(str(getattr(base_url, "scheme", "")))
-    provider = _platform(client) or biller(wire, str(base_url), model)
     server: dict[str, Any] = {}
     if host:
         server[_SERVER_ADDRESS] = host
         if port:
             server[_SERVER_PORT] = port
-    constant: dict[str, Any] = {**server, names.PROVIDER: provider, names.SDK: sdk, names.SDK_VERSION: sdk_version}
+    constant: dict[str, Any] = {**server, names.SDK: sdk, names.SDK_VERSION: sdk_version}
     if isinstance(credential, str) and credential:
         constant[names.API_KEY_FINGERPRINT] = fingerprint(credential, fingerprint_key)
-    return ClientFacts(
-        provider=provider,
-        otel_provider=otel_name(provider),
-        is_local=is_local(str(base_url)),
-        accepts_stream_usage=provider in _STREAM_USAGE_BILLERS and _api_version_allows(client),
+    platform = _platform(client)
+    known[_FACTS] = facts = ClientFacts(
         server=server,
         constant=constant,
+        accepts_stream_usage=_accepts_stream_usage(platform or biller("", host), host, known),
         origin=(base_url, credential),
+        _wire=wire,
+        _platform=platform,
+        _base_url=str(base_url),
     )
+    return facts
 
 
 def _platform(client: object) -> str:
@@ -119,11 +110,11 @@ def _platform(client: object) -> str:
     return ""
 
 
-def _api_version_allows(client: Any) -> bool:
-    version = getattr(client, "_api_version", None)
-    if not isinstance(version, str) or not version[:4].isdigit():
-        return True
-    return version >= _AZURE_STREAM_USAGE_SINCE
+def _accepts_stream_usage(provider: str, host: str, known: Mapping[str, Any]) -> bool:
+    version = known.get("_api_version")
+    if isinstance(version, str) and version[:4].isdigit() and version < _AZURE_STREAM_USAGE_SINCE:
+        return False
+    return provider in _STREAM_USAGE_BILLERS or host in _LOOPBACK
 
 
 def fingerprint(credential: str, key: bytes) -> str:

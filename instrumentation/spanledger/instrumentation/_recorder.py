@@ -137,6 +137,7 @@ class Recorder:
         call.context = current
         model = body.get("model")
         call.model = model = model if isinstance(model, str) else ""
+        call.billed = billed = facts.billed(model)
         call.is_stream = body.get("stream") is True
         call.request = {key: body[key] for key in endpoint.request_keys if key in body}
         call.block_labels = block_labels()
@@ -146,7 +147,7 @@ class Recorder:
         if self.settings.capture_content and endpoint.input_messages is not None:
             call.input = endpoint.input_messages(body)
         if self._prices is not None and model and not self._is_deferred:
-            self._prices.prefetch(provider=facts.provider, model=model)
+            self._prices.prefetch(provider=billed.provider, model=model)
         call.started_wall_ns = time_ns()
         call.started_ns = perf_counter_ns()
         inner = without_our_baggage(current) if current else current
@@ -164,7 +165,7 @@ class Recorder:
         attributes: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
             gen_ai.GEN_AI_REQUEST_MODEL: call.model,
-            gen_ai.GEN_AI_PROVIDER_NAME: call.facts.otel_provider,
+            gen_ai.GEN_AI_PROVIDER_NAME: call.billed.otel_name,
         }
         return self._tracer.start_span(
             f"{call.endpoint.operation} {call.model}", parent, _CLIENT, attributes, start_time=call.started_wall_ns
@@ -222,6 +223,7 @@ class Recorder:
 
     def _attributes_of(self, call: Call, answer: Answer, counted: Counted, may_block: bool) -> dict[str, Any]:
         found: dict[str, Any] = {**call.facts.constant, **call.endpoint.attributes}
+        found[names.PROVIDER] = call.billed.provider
         call.endpoint.read_request(call.request, found)
         if call.is_stream:
             found[names.IS_STREAM] = True
@@ -260,7 +262,7 @@ class Recorder:
     def _cost(
         self, call: Call, answer: Answer, counted: Counted, max_output_tokens: int | None, may_block: bool
     ) -> Cost | None:
-        if counted.exact_cost_usd is not None and call.facts.provider in _BILLERS_THAT_TELL:
+        if counted.exact_cost_usd is not None and call.billed.provider in _BILLERS_THAT_TELL:
             return _attributes.exact_cost(counted.exact_cost_usd)
         model = answer.model or call.model
         if self._prices is None or not model or not counted.usage.is_known:
@@ -268,7 +270,7 @@ class Recorder:
         price = self._prices.price if may_block else self._prices.try_price
         return price(
             counted.usage,
-            provider=call.facts.provider,
+            provider=call.billed.provider,
             model=model,
             at_ns=call.started_wall_ns,
             service_tier=answer.service_tier,
@@ -281,7 +283,7 @@ class Recorder:
         common: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
             gen_ai.GEN_AI_REQUEST_MODEL: call.model,
-            gen_ai.GEN_AI_PROVIDER_NAME: facts.otel_provider,
+            gen_ai.GEN_AI_PROVIDER_NAME: call.billed.otel_name,
             **facts.server,
         }
         if answer.model:

@@ -138,14 +138,12 @@ class _Hooks:
             if endpoint is None or not self._patches.is_active:
                 return None, args, kwargs
             body = options.json_data
-            model = fields(body).get("model")
             facts = facts_of(
                 client,
                 wire=self._sdk.wire,
                 sdk=self._sdk.name,
                 sdk_version=self._version,
                 fingerprint_key=self._recorder.settings.fingerprint_key,
-                model=model if isinstance(model, str) else "",
             )
             call = self._recorder.begin(endpoint, client, facts, fields(body))
             if call is None:
