@@ -73,7 +73,7 @@ class Authenticator:
     def _verify(self, token: str) -> str | None:
         if self._verifier is None:
             return None
-        key = hashlib.sha256(token.encode()).digest()
+        key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         now = self._clock()
         with self._lock:
             known = self._known.get(key)

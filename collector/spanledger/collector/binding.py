@@ -51,6 +51,8 @@ def check_bindable(listener: str, host: str, port: int) -> None:
     if host.startswith("unix:"):
         return
     where = f"{listener} {host}:{port}"
+    if not 0 <= port <= 65535:
+        raise StartupError(f"{where}: ports go from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         with closing(socket.socket(family, kind, protocol)) as probe:
@@ -66,5 +68,3 @@ def check_bindable(listener: str, host: str, port: int) -> None:
             errno.EACCES: "ports below 1024 need privileges: choose a higher one",
         }.get(error.errno or 0, error.strerror or str(error))
         raise StartupError(f"{where}: {mend}") from error
-    except OverflowError as error:
-        raise StartupError(f"{where}: ports go from 0 to 65535") from error

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 import zstandard
 
 from spanledger.collector.compression import ZSTD_CHUNK, ZSTD_WINDOW_MAX
-from spanledger.collector.errors import MalformedError
 
 _CHUNK: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
@@ -60,55 +58,54 @@ class ByteStream:
         return self._read_some()
 
 
-def unpacked(file: IO[bytes]) -> ByteStream:
+def unpacked(file: IO[bytes], damaged: Callable[[str], None]) -> ByteStream:
     """The plain content of a seekable file that may be packed with gzip or zstd, told by its first bytes.
 
-    Reading raises MalformedError where the packing is damaged.
+    Args:
+        file: at its start.
+        damaged: called with a reason where the packing is damaged; the stream ends there.
     """
     head = file.read(4)
     file.seek(0)
     if head.startswith(_GZIP):
-        return ByteStream(_gunzip(file))
+        return _unpack(file, "gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), damaged)
     if head.startswith(_ZSTD):
-        return ByteStream(_unzstd(file))
+        unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
+        return _unpack(file, "zstd", unpacker.decompressobj, damaged)
     return ByteStream(lambda: file.read(_CHUNK))
 
 
-def _gunzip(file: IO[bytes]) -> Callable[[], bytes]:
-    plain = gzip.GzipFile(fileobj=file)
-
-    def read_some() -> bytes:
-        try:
-            return plain.read(_CHUNK)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise MalformedError(f"the gzip file is damaged: {error}") from error
-
-    return read_some
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _unzstd(file: IO[bytes]) -> Callable[[], bytes]:
+def _unpack(file: IO[bytes], name: str, make: Callable[[], _Unpacker], damaged: Callable[[str], None]) -> ByteStream:
     def parts() -> Iterator[bytes]:
-        unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
-        frame = unpacker.decompressobj()
-        begun = False
+        unpacker, is_begun = make(), False
+        # Small bites, because a few bytes may unpack to very many.
         while packed := file.read(ZSTD_CHUNK):
             while packed:
-                plain = frame.decompress(packed)
-                begun, packed = True, b""
-                if frame.eof:
-                    packed = frame.unused_data
-                    frame, begun = unpacker.decompressobj(), False
+                plain = unpacker.decompress(packed)
+                is_begun, packed = True, b""
+                if unpacker.eof:  # files may be concatenated
+                    packed = unpacker.unused_data
+                    unpacker, is_begun = make(), False
                 if plain:
                     yield plain
-        if begun:
-            raise MalformedError("the zstd file ends in the middle")
+        if is_begun:
+            damaged(f"the {name} packing ends in the middle")
 
     each = parts()
 
     def read_some() -> bytes:
         try:
             return next(each, b"")
-        except zstandard.ZstdError as error:
-            raise MalformedError(f"the zstd file is damaged: {error}") from error
+        except (zlib.error, zstandard.ZstdError) as error:
+            damaged(f"the {name} packing is damaged: {error}")
+            return b""
 
-    return read_some
+    return ByteStream(read_some)

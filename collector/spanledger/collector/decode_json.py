@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final, TypeGuard
 
 from spanledger.collector.decode import NO_SPAN_ID, NO_TRACE_ID, Tally, Verdict, valid_id
@@ -236,10 +237,13 @@ def any_value(value: Any) -> Any:
 
 def _get(message: _Object, name: str) -> Any:
     value = message.get(name)
-    if value is None:
-        snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-        value = message.get(snake)
-    return value
+    return message.get(_snake_case(name)) if value is None else value
+
+
+@cache
+def _snake_case(name: str) -> str:
+    """The protobuf name of a JSON name; called with our own few names only."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
 def _object(value: Any) -> _Object:

@@ -59,9 +59,9 @@ def read_pieces(file: IO[bytes], problems: Problems) -> Iterator[Piece]:
     """The requests in a seekable OTLP file, one after the other; what cannot be read is noted in `problems`.
 
     Raises:
-        MalformedError: this is not OTLP in any form that we know, or its packing is damaged from here on.
+        MalformedError: this is not OTLP in any form that we know.
     """
-    stream = unpacked(file)
+    stream = unpacked(file, lambda reason: problems.refused.update((reason,)))
     head = stream.peek(_HEAD_BYTES)
     if _JSON_START.match(head):
         for signal, body in json_pieces(stream, PIECE_BYTES, problems.refused):
