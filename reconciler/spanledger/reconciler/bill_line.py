@@ -65,6 +65,7 @@ class BillLine:
         list_money: the same at list price, where the provider says so.
         is_final: ``True``/``False`` when the provider says so itself; ``None`` leaves it to the stream's rule.
         source_id: the provider's own id of the line; ``""`` lets the engine point into the kept response.
+        slot: the billing period that the line belongs to, where that is not the day of its start.
         dimensions: every other dimension that the provider gave, by its own name.
     """
 
@@ -87,4 +88,5 @@ class BillLine:
     charge: Charge = Charge.USAGE
     is_final: bool | None = None
     source_id: str = ""
+    slot: str = ""
     dimensions: Mapping[str, str] = field(default_factory=_nothing)

@@ -16,9 +16,10 @@ from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.history import completed_slices, cursor_of, silent_day
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.planning import FIRST_DAYS, Depth, clip, scheduled_range, slices
-from spanledger.reconciler.slices import SliceOutcome, SlicePuller
+from spanledger.reconciler.slices import SlicePuller
 from spanledger.reconciler.store import BillStore, Place, RunRecord
 from spanledger.reconciler.streams import Policy, Stream
+from spanledger.reconciler.takeover import Outcome
 from spanledger.reconciler.windows import Window
 
 SKEW_SECONDS: Final = 300
@@ -68,7 +69,7 @@ class StreamReport:
     resumed_slices: int = 0
     notes: Counter[str] = field(default_factory=Counter[str])
 
-    def add(self, outcome: SliceOutcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         self.lines += outcome.lines
         self.slots_changed += outcome.slots_changed
         self.slots_unchanged += outcome.slots_unchanged

@@ -17,6 +17,7 @@ from spanledger.reconciler.engine import Source
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.retry import RetryPolicy
+from spanledger.reconciler.http.tokens import TokenAuth
 from spanledger.reconciler.secrets.envelope import Place
 from spanledger.reconciler.secrets.references import Resolver
 from spanledger.reconciler.secrets.secret import Redactor, Secret
@@ -86,6 +87,9 @@ class Opener:
                 org_id=connection.org_id,
             )
             auth = found.auth(opening)
+            redactor = Redactor((*secrets.values(), *auth.secrets()))
+            if isinstance(auth, TokenAuth):
+                auth.redactor = redactor
             api = Api(
                 client=client,
                 base_url=opening.base_url,
@@ -93,7 +97,7 @@ class Opener:
                 budget=budget,
                 breaker=breaker,
                 clock=self.clock,
-                redactor=Redactor((*secrets.values(), *auth.secrets())),
+                redactor=redactor,
                 name=spec.title,
                 policy=self.policy,
                 explain=found.explain,

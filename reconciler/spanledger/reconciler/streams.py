@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from spanledger.reconciler.bill_line import BillLine, Kind
 from spanledger.reconciler.documents import load
-from spanledger.reconciler.errors import PermanentSyncError, State, TruncatedError
+from spanledger.reconciler.errors import PermanentSyncError, State
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.windows import Grain, Window
@@ -52,18 +53,41 @@ class Policy:
     zone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One response as a parser sees it; ``request`` holds what the parser may need of the question."""
+    """One response, or one file, as a parser sees it.
+
+    Attributes:
+        body: its content; ``b""`` when ``file`` holds it.
+        document: the decoded content of a JSON response.
+        request: the question; holds what the parser may need of it.
+        fetched_at: when it came.
+        url, status, content_type: where from, for the kept copy.
+        file: a local file with the content, for bodies that do not belong in memory.
+        period: the billing period that a file stands for.
+    """
 
     body: bytes
     document: Any
     request: ApiRequest
     fetched_at: datetime
+    url: str = ""
+    status: int = 200
+    content_type: str = ""
+    file: Path | None = None
+    period: str = ""
 
     @classmethod
     def of(cls, response: ApiResponse) -> Page:
-        return cls(response.body, response.document, response.request, response.fetched_at)
+        return cls(
+            body=response.body,
+            document=response.document,
+            request=response.request,
+            fetched_at=response.fetched_at,
+            url=response.url,
+            status=response.status,
+            content_type=response.headers.get("content-type", ""),
+        )
 
 
 @dataclass(slots=True)
@@ -102,14 +126,11 @@ class Stream(Protocol):
         """The dimensions that its requests ask for."""
         ...
 
-    def requests(self, window: Window) -> Iterable[ApiRequest]:
-        """The opening requests for a window; each is followed to its last page before the next."""
-        ...
-
-    def follow(self, page: Page) -> ApiRequest | None:
-        """The request for the next page; ``None`` after the last one.
+    def pull(self, api: Api, window: Window) -> Iterable[Page]:
+        """Everything that the provider says about a window, page by page.
 
         Raises:
+            SyncError: it cannot be had.
             TruncatedError: the provider says that it left something out.
         """
         ...
@@ -126,7 +147,14 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagedStream:
-    """A stream made of functions: the usual way to write one."""
+    """A stream of paged HTTP responses.
+
+    Attributes:
+        opening: the opening requests for a window; each is followed to its last page before the next.
+        next_page: the request after a page, ``None`` after the last one. Raises `TruncatedError` where the provider
+            says that it left something out.
+        lines: see `Stream.parse`.
+    """
 
     name: str
     kind: Kind
@@ -137,11 +165,9 @@ class PagedStream:
     next_page: Callable[[Page], ApiRequest | None]
     lines: Callable[[Page, Context], Iterable[BillLine]]
 
-    def requests(self, window: Window) -> Iterable[ApiRequest]:
-        return self.opening(window)
-
-    def follow(self, page: Page) -> ApiRequest | None:
-        return self.next_page(page)
+    def pull(self, api: Api, window: Window) -> Iterable[Page]:
+        for opening in self.opening(window):
+            yield from follow(api, opening, self.next_page)
 
     def parse(self, page: Page, context: Context) -> Iterable[BillLine]:
         return self.lines(page, context)
@@ -152,31 +178,32 @@ def last_page(page: Page) -> None:
     del page
 
 
-def pages(api: Api, stream: Stream, window: Window) -> Iterator[ApiResponse]:
-    """Every page of a window, in order.
+def follow(api: Api, opening: ApiRequest, next_page: Callable[[Page], ApiRequest | None]) -> Iterator[Page]:
+    """Every page from ``opening`` on.
 
     Raises:
         SyncError: see `Api.send`; a cursor that does not move is a `PermanentSyncError`.
     """
-    for opening in stream.requests(window):
-        seen: set[tuple[object, ...]] = set()
-        request: ApiRequest | None = opening
-        while request is not None:
-            identity = request.identity()
-            if identity in seen or len(seen) >= MAX_PAGES:
-                raise PermanentSyncError(
-                    State.DEGRADED,
-                    f"{api.name} repeated a page cursor for {request.path}; stopped, and nothing was taken over",
-                )
-            seen.add(identity)
-            response = api.send(request)
-            yield response
-            request = stream.follow(Page.of(response))
+    seen: set[tuple[object, ...]] = set()
+    request: ApiRequest | None = opening
+    while request is not None:
+        identity = request.identity()
+        if identity in seen or len(seen) >= MAX_PAGES:
+            raise PermanentSyncError(
+                State.DEGRADED,
+                f"{api.name} repeated a page cursor for {request.path}; stopped, and nothing was taken over",
+            )
+        seen.add(identity)
+        page = Page.of(api.send(request))
+        yield page
+        request = next_page(page)
 
 
-def request_context(request: ApiRequest) -> dict[str, Any]:
-    """The request as JSON, to be kept beside its response."""
+def page_context(page: Page) -> dict[str, Any]:
+    """What a parser needs beside the body, as JSON, to be kept with it."""
+    request = page.request
     return {
+        "period": page.period,
         "method": request.method,
         "path": request.path,
         "params": [list(pair) for pair in request.params],
@@ -195,19 +222,6 @@ def kept_page(body: bytes, context: Mapping[str, Any], fetched_at: datetime) -> 
         reads=str(context.get("reads", "json")),
     )
     document = load(body) if request.reads == "json" and body else None
-    return Page(body, document, request, fetched_at)
-
-
-__all__ = [
-    "MAX_PAGES",
-    "Context",
-    "Page",
-    "PagedStream",
-    "Policy",
-    "Stream",
-    "TruncatedError",
-    "kept_page",
-    "last_page",
-    "pages",
-    "request_context",
-]
+    return Page(
+        body=body, document=document, request=request, fetched_at=fetched_at, period=str(context.get("period", ""))
+    )

@@ -136,7 +136,7 @@ def serving(fake: Fake) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_GET = do_POST = do_PUT = _any
+        do_GET = do_POST = do_PUT = _any  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             del format, args

@@ -6,10 +6,25 @@ from typing import Final
 
 from spanledger.reconciler.connector import Connector
 from spanledger.reconciler.connectors.anthropic import Anthropic
+from spanledger.reconciler.connectors.aws_bedrock import AwsBedrock
+from spanledger.reconciler.connectors.azure_openai import AzureOpenAI
+from spanledger.reconciler.connectors.google import Google
+from spanledger.reconciler.connectors.mistral import Mistral
 from spanledger.reconciler.connectors.openai import OpenAI
+from spanledger.reconciler.connectors.openrouter import OpenRouter
+from spanledger.reconciler.connectors.xai import XAI
 from spanledger.reconciler.errors import ConfigError
 
-CONNECTORS: Final[tuple[Connector, ...]] = (OpenAI(), Anthropic())
+CONNECTORS: Final[tuple[Connector, ...]] = (
+    OpenAI(),
+    Anthropic(),
+    XAI(),
+    AzureOpenAI(),
+    AwsBedrock(),
+    Google(),
+    OpenRouter(),
+    Mistral(),
+)
 """Every connector; they hold no state."""
 
 

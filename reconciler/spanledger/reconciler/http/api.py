@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -147,17 +150,23 @@ class Api:
                 params=params or None,
                 json=request.json,
                 data=request.form,
+                content=request.content,
                 headers={"user-agent": self.user_agent, "accept": "application/json", **request.headers},
             )
             if with_credential:
                 self.auth.apply(outgoing)
-            incoming = self.client.send(outgoing, follow_redirects=False)
+            incoming = self.client.send(outgoing, follow_redirects=False, stream=True)
             self.traffic.requests += 1
-            self.traffic.bytes += len(incoming.content)
+            try:
+                file = self._save(incoming) if request.reads == "file" and incoming.is_success else None
+                if file is None:
+                    self.traffic.bytes += len(incoming.read())
+            finally:
+                incoming.close()
             headers = {name.lower(): value for name, value in incoming.headers.items()}
             self._watch_clock(headers)
             if incoming.status_code not in _REDIRECTS or "location" not in headers:
-                return self._complete(request, outgoing, incoming, headers)
+                return self._complete(request, outgoing, incoming, headers, file)
             target = outgoing.url.join(headers["location"])
             if not same_origin(outgoing.url, target):
                 # The credential stays at home; so does a body that may hold one.
@@ -172,28 +181,47 @@ class Api:
         raise PermanentSyncError(State.DEGRADED, f"{self.name} redirects in a circle at {request.path}")
 
     def _complete(
-        self, request: ApiRequest, outgoing: httpx.Request, incoming: httpx.Response, headers: Mapping[str, str]
+        self,
+        request: ApiRequest,
+        outgoing: httpx.Request,
+        incoming: httpx.Response,
+        headers: Mapping[str, str],
+        file: Path | None,
     ) -> ApiResponse | SyncError:
         document: Any = None
-        if request.reads == "json" and incoming.content:
+        body = b"" if file is not None else incoming.content
+        if body and (request.reads == "json" or not incoming.is_success):
             try:
-                document = load(incoming.content)
+                document = load(body)
             except ValueError:
                 if incoming.is_success:
                     return RetryableSyncError(
                         State.DEGRADED,
-                        f"{self.name} sent a body that is not JSON (cut off?) for {request.path}, "
-                        f"{len(incoming.content)} bytes",
+                        f"{self.name} sent a body that is not JSON (cut off?) for {request.path}, {len(body)} bytes",
                     )
         return ApiResponse(
             request=request,
             url=self.redactor.clean(str(outgoing.url)),
             status=incoming.status_code,
             headers=headers,
-            body=incoming.content,
+            body=body,
             document=document,
             fetched_at=self.clock.now(),
+            file=file,
         )
+
+    def _save(self, incoming: httpx.Response) -> Path:
+        """The body in a temporary file: exports of clouds are larger than memory should be."""
+        descriptor, name = tempfile.mkstemp(prefix="spanledger-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                for chunk in incoming.iter_bytes():
+                    file.write(chunk)
+                    self.traffic.bytes += len(chunk)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return Path(name)
 
     def _url(self, path: str) -> str:
         """The absolute URL of a path or link; links may not lead the credential to another host."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -20,9 +21,10 @@ class ApiRequest:
         params: query parameters in order; names may repeat.
         json: a JSON body (any value that ``json.dumps`` takes), or ``None``.
         form: an urlencoded body, or ``None``.
+        content: a raw body, or ``None``.
         headers: beside those of the authentication.
         reads: ``json`` decodes the body (a body that is not JSON counts as a broken transfer and is retried);
-            ``bytes`` leaves it alone.
+            ``bytes`` leaves it alone; ``file`` writes it to a temporary file that the caller removes.
         permission: the scope or role that this request needs, in the provider's words, for error messages.
     """
 
@@ -31,13 +33,16 @@ class ApiRequest:
     params: tuple[tuple[str, str], ...] = ()
     json: Any = None
     form: Mapping[str, str] | None = None
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     reads: str = "json"
     permission: str = ""
+    turn: int = 0
+    """Tells apart requests that are meant to be the same (polling)."""
 
     def identity(self) -> tuple[object, ...]:
         """Equal for two requests that would get the same answer: a repeated one is a cursor that does not move."""
-        return (self.method, self.path, self.params, repr(self.json), repr(self.form))
+        return (self.method, self.path, self.params, repr(self.json), repr(self.form), self.turn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +58,5 @@ class ApiResponse:
     body: bytes
     document: Any
     fetched_at: datetime
+    file: Path | None = None
+    """The body, when the request asked for a file."""

@@ -1,0 +1,188 @@
+"""OpenRouter: activity per completed UTC day, model, endpoint and API key; 30 days back, no further.
+
+``usage`` is what OpenRouter charges. ``byok_usage_inference`` is paid to the upstream vendor with the user's own key
+and stands on that vendor's bill: it is kept as a dimension, never as OpenRouter's money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import ClassVar, Final
+
+from spanledger.reconciler.bill_line import BillLine, Kind
+from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.documents import Json, ShapeError, obj, objects, quantity, text
+from spanledger.reconciler.errors import State
+from spanledger.reconciler.http.api import Api, Verdict, excerpt
+from spanledger.reconciler.http.auth import Auth, bearer
+from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, last_page
+from spanledger.reconciler.units import Dollars
+from spanledger.reconciler.windows import Window
+
+PROVIDER: Final = "openrouter"
+PERMISSION: Final = "a management key (openrouter.ai > Settings > Management keys)"
+HISTORY_DAYS: Final = 30
+
+_POLICY: Final = Policy(
+    trailing_days=7,
+    hot_days=1,
+    slice_days=7,
+    history_days=HISTORY_DAYS,
+    final_after=timedelta(days=1),
+    expected_delay=timedelta(hours=12),
+)
+
+
+class OpenRouter:
+    """OpenRouter's activity report."""
+
+    spec: ClassVar = ConnectorSpec(
+        name="openrouter",
+        title="OpenRouter",
+        base_url="https://openrouter.ai/api/v1",
+        own_hosts=("openrouter.ai",),
+        settings=(
+            Setting(
+                name="by_key",
+                help="one request per API key and day, so that lines carry the key",
+                default="on",
+                choices=("on", "off"),
+            ),
+        ),
+        secrets=(SecretSetting(name="management_key", help="a management key (it cannot run inference)"),),
+        setup=(
+            "Sign in at openrouter.ai as the owner or an administrator of the organization.",
+            "Open Settings > Management keys and create a key.",
+            "Ordinary API keys cannot read /activity.",
+        ),
+    )
+
+    def auth(self, opening: Opening) -> Auth:
+        return bearer(opening.secrets["management_key"])
+
+    def explain(self, response: ApiResponse) -> Verdict | None:
+        if response.status in (401, 403):
+            state = State.AUTH_FAILED if response.status == 401 else State.PERMISSION_MISSING
+            return Verdict(state, False, f"OpenRouter refused the key; it needs {PERMISSION}: {excerpt(response)}")
+        return None
+
+    def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
+        keys: tuple[str, ...] = ("",)
+        if opening.settings.get("by_key", "on") == "on":
+            keys = tuple(found.id for found in self.inventory(opening, api)) or ("",)
+        return (
+            PagedStream(
+                name="activity",
+                kind=Kind.COST,
+                policy=_POLICY,
+                permission=PERMISSION,
+                grouped_by=("date", "model", "endpoint_id", *(("api_key_hash",) if keys != ("",) else ())),
+                opening=partial(_requests, keys, opening.clock.now().date()),
+                next_page=last_page,
+                lines=_lines,
+            ),
+        )
+
+    def identify(self, opening: Opening, api: Api) -> Account | None:
+        del opening
+        api.send(ApiRequest(path="/credits", permission=PERMISSION))
+        return None
+
+    def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
+        del opening
+        found: list[AccountObject] = []
+        offset = 0
+        while True:
+            request = ApiRequest(path="/keys", params=(("offset", str(offset)),), permission=PERMISSION)
+            page = list(objects(obj(api.send(request).document, "keys").get("data", []), "keys"))
+            known = {key.id for key in found}
+            fresh = [key for key in page if text(key.get("hash")) not in known]
+            if not fresh:
+                return found
+            found.extend(
+                AccountObject(
+                    "api_key",
+                    text(key.get("hash")),
+                    text(key.get("name")),
+                    text(key.get("label")),
+                    "disabled" if key.get("disabled") else "active",
+                )
+                for key in fresh
+            )
+            offset += len(page)
+
+
+def _requests(keys: Sequence[str], today: date, window: Window) -> Iterator[ApiRequest]:
+    for offset in range(window.days):
+        day = window.since + timedelta(days=offset)
+        if day >= today:
+            return  # only completed days are answered
+        for key in keys:
+            params = (("date", day.isoformat()), *((("api_key_hash", key),) if key else ()))
+            yield ApiRequest(path="/activity", params=params, permission=PERMISSION)
+
+
+def _lines(page: Page, context: Context) -> Iterator[BillLine]:
+    del context
+    api_key = next((value for name, value in page.request.params if name == "api_key_hash"), "")
+    for row in objects(obj(page.document, "OpenRouter's answer").get("data"), "data"):
+        start = _day(row)
+        for kind, token_class, amount, unit in _parts(row):
+            yield BillLine(
+                kind=kind,
+                start=start,
+                end=start + timedelta(days=1),
+                provider=PROVIDER,
+                model=text(row.get("model")),
+                token_class=token_class,
+                workspace=text(row.get("workspace_id")),
+                api_key=api_key,
+                line_item=text(row.get("model_permaslug")),
+                quantity=None if kind is Kind.COST else amount,
+                unit=unit,
+                money=Dollars(amount).money("USD") if kind is Kind.COST else None,
+                dimensions={
+                    name: text(row[name])
+                    for name in ("model_permaslug", "endpoint_id", "provider_name", "byok_usage_inference")
+                    if row.get(name)
+                },
+            )
+
+
+def _parts(row: Json) -> Iterator[tuple[Kind, str, Decimal, str]]:
+    """The charge, then disjoint token classes. Cached tokens can exceed prompt tokens (replayed answers)."""
+    charged = row.get("usage")
+    if charged is None:
+        raise ShapeError("OpenRouter sent a day without usage")
+    yield Kind.COST, "", Dollars.read(charged).value, ""
+
+    def count(name: str) -> Decimal:
+        return quantity(row.get(name)) or Decimal(0)
+
+    prompt, cached = count("prompt_tokens"), count("cached_tokens")
+    completion, reasoning = count("completion_tokens"), count("reasoning_tokens")
+    cached_in_prompt = min(prompt, cached)
+    reasoning_in_completion = min(completion, reasoning)
+    counts = (
+        ("input_uncached", prompt - cached_in_prompt, "tokens"),
+        ("cache_read", cached_in_prompt, "tokens"),
+        ("output_text", completion - reasoning_in_completion, "tokens"),
+        ("reasoning", reasoning_in_completion, "tokens"),
+        ("requests", count("requests"), "requests"),
+    )
+    for token_class, amount, unit in counts:
+        if amount:
+            yield Kind.USAGE, token_class, amount, unit
+
+
+def _day(row: Json) -> datetime:
+    said = text(row.get("date"))[:10]
+    try:
+        day = date.fromisoformat(said)
+    except ValueError:
+        raise ShapeError(f"OpenRouter sent a row without a date: {said!r}") from None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

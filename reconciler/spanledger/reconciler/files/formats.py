@@ -1,0 +1,98 @@
+"""Which reader a file needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spanledger.reconciler.files.azure_details import AzureDetailsReader
+from spanledger.reconciler.files.cur import CurReader
+from spanledger.reconciler.files.focus import FocusReader
+from spanledger.reconciler.files.mapped import GENERIC, CsvMapping, MappedReader, presets, read_mapping
+from spanledger.reconciler.files.rows import RowReader
+from spanledger.reconciler.files.tables import FileError
+
+FORMATS: Final = ("auto", "focus", "cur", "azure", "generic")
+"""``--format``; beside these the names of `presets`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatOptions:
+    """What the user says about a file.
+
+    Attributes:
+        format: one of `FORMATS` or a preset's name.
+        mapping: a mapping file; goes before ``format``.
+        provider: who bills, in the ledger's words.
+        currency: of amounts without one.
+        all_services: keep a cloud's rows that are no model use.
+    """
+
+    format: str = "auto"
+    mapping: Path | None = None
+    provider: str = ""
+    currency: str = ""
+    all_services: bool = False
+
+
+def reader_for(options: FormatOptions, columns: Sequence[str], name: str) -> RowReader:
+    """The reader of a file with these columns.
+
+    Raises:
+        FileError: unknown format, or columns that are missing.
+        ConfigError: the mapping file is wrong.
+    """
+    reader = _choose(options, columns, name)
+    present = {column.lower() if isinstance(reader, AzureDetailsReader) else column for column in columns}
+    missing = [column for column in reader.required if column not in present]
+    if missing:
+        raise FileError(
+            f"{name} has no column {', '.join(missing)}; it has {', '.join(columns[:12])}"
+            f"{', ...' if len(columns) > 12 else ''}"
+        )
+    return reader
+
+
+def _choose(options: FormatOptions, columns: Sequence[str], name: str) -> RowReader:
+    if options.mapping is not None:
+        return _mapped(read_mapping(options.mapping), options)
+    known = presets()
+    if options.format == "auto":
+        return _detect(options, columns, known, name)
+    if options.format == "focus":
+        return FocusReader(provider=options.provider, all_services=options.all_services)
+    if options.format == "cur":
+        return CurReader(provider=options.provider or "aws_bedrock")
+    if options.format == "azure":
+        return AzureDetailsReader(provider=options.provider or "azure_openai")
+    if options.format == "generic":
+        return _mapped(GENERIC, options)
+    if options.format in known:
+        return _mapped(known[options.format], options)
+    raise FileError(f"--format {options.format!r}: choose one of {', '.join((*FORMATS, *known))}")
+
+
+def _detect(options: FormatOptions, columns: Sequence[str], known: dict[str, CsvMapping], name: str) -> RowReader:
+    present = set(columns)
+    lower = {column.lower() for column in columns}
+    if {"BilledCost", "ChargePeriodStart"} <= present:
+        return FocusReader(provider=options.provider, all_services=options.all_services)
+    if "line_item_unblended_cost" in present:
+        return CurReader(provider=options.provider or "aws_bedrock")
+    if {"metercategory", "metername"} <= lower:
+        return AzureDetailsReader(provider=options.provider or "azure_openai")
+    for mapping in known.values():
+        if set(MappedReader(mapping=mapping).required) <= present:
+            return _mapped(mapping, options)
+    if {"date", "period_start"} & present and {"amount", "quantity"} & present:
+        return _mapped(GENERIC, options)
+    raise FileError(
+        f"{name}: the format is not known from its columns ({', '.join(columns[:8])}, ...); "
+        "give --format or --mapping FILE"
+    )
+
+
+def _mapped(mapping: CsvMapping, options: FormatOptions) -> MappedReader:
+    return MappedReader(mapping=mapping, provider=options.provider, currency=options.currency)
