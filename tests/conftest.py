@@ -49,7 +49,7 @@ def _wait_for(look: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
-        if found is not None:
+        if found:
             return found
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds:g} s: {what}")

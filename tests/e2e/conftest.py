@@ -143,7 +143,7 @@ def prometheus(tmp_path: Path, wait_for: Callable[..., Any]) -> Iterator[Callabl
             except OSError:
                 return False
 
-        wait_for(lambda: ready() or None, "Prometheus to be ready")
+        wait_for(lambda: ready(), "Prometheus to be ready")
         return Prometheus(url)
 
     yield start

@@ -14,6 +14,7 @@ from spanledger.collector.ports import TokenVerifier
 
 DEFAULT_ORG: Final = "default"
 _CACHE_ENTRIES: Final = 4096
+_UNKNOWN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,11 @@ class Authenticator:
         now = self._clock()
         with self._lock:
             known = self._known.get(key)
-        if known is not None and now - known.checked_at < self._fresh_seconds:
-            return known.org_id
+        if known is not None:
+            # An unknown token may be made in the next moment, and a sender drops what is refused for a wrong token.
+            fresh = self._fresh_seconds if known.org_id is not None else min(self._fresh_seconds, _UNKNOWN_SECONDS)
+            if now - known.checked_at < fresh:
+                return known.org_id
         try:
             org_id = self._verifier.verify(token)
         except Exception as error:

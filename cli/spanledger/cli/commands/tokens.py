@@ -25,7 +25,7 @@ def create(
 ) -> None:
     """Make a token and print it once: only its hash is kept.
 
-    Whoever shows it writes into and reads from that one organisation. A running server knows it within seconds.
+    Whoever shows it writes into and reads from that one organisation. A running server knows it at once.
     """
     with _tokens(data, clickhouse, make=True) as tokens:
         secret, token = tokens.create(org, name)
@@ -57,7 +57,7 @@ def revoke(
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
 ) -> None:
-    """Make a token useless; a running server refuses it within seconds."""
+    """Make a token useless; a running server refuses it within a minute."""
     with _tokens(data, clickhouse) as tokens:
         token = tokens.revoke(token_id)
     output.say(f"token {token.token_id} of org {token.org_id} is revoked")
