@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import demo, doctor, import_, periods, query, reconcile, serve, tokens
+from spanledger.cli.commands import demo, doctor, export, import_, periods, query, reconcile, serve, tokens
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -41,6 +41,7 @@ def build() -> typer.Typer:
     app.command("query")(query.query)
     app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
+    _group(app, "export", "Spend as files for other tools.", {"focus": export.focus})
     _group(
         app,
         "periods",
