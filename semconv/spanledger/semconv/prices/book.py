@@ -10,7 +10,7 @@ from typing import Final
 
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import explain, names, reasons
+from spanledger.semconv.prices import explain, names, reasons, similar
 from spanledger.semconv.prices.arithmetic import list_cost, unpriced
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
@@ -166,7 +166,7 @@ class PriceBook:
 
     def suggest(self, *, provider: str, model: str, limit: int = 3) -> list[str]:
         """The nearest names of models with prices, best first, for a model without (``provider/model``)."""
-        return explain.nearest(self._loaded(), provider, model, limit)
+        return similar.models(self._loaded(), provider, model, limit)
 
     def commitments(self, day: date, org_id: str = "") -> list[tuple[Commitment, Decimal]]:
         """Commitments that hold on a UTC day for an organisation, each with its month's amount in US dollars."""

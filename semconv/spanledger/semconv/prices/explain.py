@@ -1,19 +1,15 @@
-"""Costs spelled out for people: the arithmetic behind a figure, and what a misspelt model may have meant."""
+"""Costs spelled out for people: the arithmetic behind a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from difflib import SequenceMatcher, get_close_matches
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.money import CONTEXT, text
 from spanledger.semconv.prices import reasons
 from spanledger.semconv.prices.rates import Rate, RateSnapshot, unit_of
-
-if TYPE_CHECKING:
-    from spanledger.semconv.prices.base import BaseBook
 
 WHY: Final = {
     reasons.NO_USAGE: "no token count and no other count was reported",
@@ -46,26 +42,6 @@ def lines(cost: Cost, snapshot: RateSnapshot | None) -> list[str]:
         found.append(f"rates: {_origin(snapshot)}")
     elif cost.price_id:
         found.append(f"rates: snapshot {cost.price_id} is not in this price book")
-    return found
-
-
-def nearest(base: BaseBook, provider: str, model: str, limit: int) -> list[str]:
-    """Known models that look like ``model``: of the provider first, then of the others."""
-    wanted = model.strip().lower()
-    own = {name.lower(): f"{provider}/{name}" for name in base.models(provider)}
-    found = [own[name] for name in get_close_matches(wanted, own, n=limit, cutoff=0.6)]
-    if len(found) < limit and wanted:
-        bare = wanted.rsplit("/", 1)[-1]
-        others: list[tuple[float, str]] = []
-        matcher = SequenceMatcher(b=bare)
-        for word in ("openai", "anthropic", "google", "aws_bedrock", "xai", "mistral", "deepseek", "groq", "cohere"):
-            if word == provider:
-                continue
-            for name in base.models(word):
-                matcher.set_seq1(name.lower())
-                if matcher.real_quick_ratio() > 0.8 and matcher.quick_ratio() > 0.8:
-                    others.append((matcher.ratio(), f"{word}/{name}"))
-        found.extend(name for _, name in sorted(others, key=lambda pair: -pair[0])[: limit - len(found)])
     return found
 
 

@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from spanledger.semconv import money
-from spanledger.semconv.prices import documents, names
+from spanledger.semconv.prices import documents, names, similar
 from spanledger.semconv.prices.base import PRICE_KEYS
 from spanledger.semconv.prices.documents import Document, Path_
 from spanledger.semconv.prices.overrides import (
@@ -333,9 +332,9 @@ class _Table:
         word = biller(value)
         known = [entry.word for entry in BILLERS]
         if word not in known and not word.startswith("huggingface_"):
-            near = get_close_matches(value.lower(), known, n=1, cutoff=0.75)
+            near = similar.meant(value, known, surely=True)
             if near:
-                self.report(name, f"unknown provider {value!r}: did you mean {near[0]!r}?")
+                self.report(name, f"unknown provider {value!r}: did you mean {near!r}?")
         return word or value
 
     def scope(self, model_required: bool = False) -> Scope | None:
@@ -400,5 +399,5 @@ class _Table:
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}" if len(known) < 16 else ""
+    near = similar.meant(word, known)
+    return f": did you mean {near!r}?" if near else f": known are {', '.join(known)}"
