@@ -85,12 +85,19 @@ def _root(
 
 
 def command_tree(command: Any) -> dict[str, Any]:
-    """Every command below ``command`` with the names of its options; groups nest."""
+    """Every command below ``command`` with its options, for the config file; groups nest."""
     return {
-        name: command_tree(below)
-        if hasattr(below, "commands")
-        else frozenset(parameter.name for parameter in below.params if parameter.param_type_name == "option") - {"help"}
+        name: command_tree(below) if hasattr(below, "commands") else config.Options(option_keys(below))
         for name, below in command.commands.items()
+    }
+
+
+def option_keys(command: Any) -> dict[str, str]:
+    """A command's options: the key in the config file (the long flag with underscores) → the parameter's name."""
+    return {
+        max(parameter.opts, key=len).lstrip("-").replace("-", "_"): parameter.name
+        for parameter in command.params
+        if parameter.param_type_name == "option" and parameter.name != "help"
     }
 
 

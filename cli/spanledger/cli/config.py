@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -25,7 +27,15 @@ from spanledger.cli.errors import UserError
 
 DEFAULT_FILE: Final = Path("spanledger.toml")
 
-Tree = Mapping[str, "frozenset[str] | Tree"]
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one command: key in the file (``otlp_grpc``, ``json``) → name of the parameter behind it."""
+
+    parameters: Mapping[str, str]
+
+
+Tree = Mapping[str, "Options | Tree"]
 """The options of each command, by command name; groups nest."""
 
 
@@ -60,14 +70,14 @@ def _section(
         if isinstance(value, dict):
             if key not in commands:
                 raise _unknown(file, f"table [{place}{key}]", key, commands)
-        elif key.replace("-", "_") not in every_option:
+        elif _folded(key) not in every_option:
             raise _unknown(file, f"key {key!r}" + (f" in [{place.rstrip('.')}]" if place else ""), key, every_option)
         else:
-            shared[key.replace("-", "_")] = value
+            shared[_folded(key)] = value
     result: dict[str, Any] = {}
     for name, below in commands.items():
         section = cast("Mapping[str, Any]", table.get(name, {}))
-        if isinstance(below, frozenset):
+        if isinstance(below, Options):
             result[name] = _command(section, below, shared, file, f"{place}{name}")
         else:
             result[name] = _section(section, below, shared, file, f"{place}{name}.")
@@ -75,27 +85,29 @@ def _section(
 
 
 def _command(
-    section: Mapping[str, Any], options: frozenset[str], shared: Mapping[str, Any], file: Path, place: str
+    section: Mapping[str, Any], options: Options, shared: Mapping[str, Any], file: Path, place: str
 ) -> dict[str, Any]:
-    values = {key: value for key, value in shared.items() if key in options}
+    values = {key: value for key, value in shared.items() if key in options.parameters}
     for key, value in section.items():
-        name = key.replace("-", "_")
-        if name not in options:
-            raise _unknown(file, f"key {key!r} in [{place}]", key, options)
-        values[name] = value
-    return values
+        if _folded(key) not in options.parameters:
+            raise _unknown(file, f"key {key!r} in [{place}]", key, options.parameters)
+        values[_folded(key)] = value
+    return {options.parameters[key]: value for key, value in values.items()}
 
 
 def _all_options(commands: Tree) -> frozenset[str]:
     found: set[str] = set()
     for below in commands.values():
-        found |= below if isinstance(below, frozenset) else _all_options(below)
+        found |= set(below.parameters) if isinstance(below, Options) else _all_options(below)
     return frozenset(found)
 
 
-def _unknown(file: Path, what: str, key: str, known: frozenset[str] | Tree) -> UserError:
-    from difflib import get_close_matches
+def _folded(key: str) -> str:
+    return key.replace("-", "_")
 
-    near = get_close_matches(key.replace("-", "_"), sorted(known), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+
+def _unknown(file: Path, what: str, key: str, known: Iterable[str]) -> UserError:
+    names = sorted(known)
+    near = get_close_matches(_folded(key), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names)}"
     return UserError(f"config file {file}: unknown {what}: {hint}")
