@@ -126,7 +126,7 @@ def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None
         _set_status(cost, _BOUNDED)
         _set_low(cost, total if premium > 0 else _add(total, premium))
         _set_high(cost, total if premium < 0 else _add(total, premium))
-        _set_reason(cost, reasons.CACHE_LIFETIME)
+        _set_reason(cost, reasons.join(reasons.CACHE_LIFETIME, tariff.note))
         return cost
     _set_status(cost, _LIST)
     _set_low(cost, total)
@@ -178,7 +178,7 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
             high=high,
             by_class=by_class,
             price_id=flat.price_id,
-            reason=reason,
+            reason=reasons.join(reason, tariff.note),
         )
     return Cost(
         status=CostStatus.LIST,

@@ -12,7 +12,7 @@ from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import reasons
 from spanledger.semconv.prices.base import doubtful
 from spanledger.semconv.prices.overrides import Alias, Commitment, ContractRates, Discount, Overrides, Rule, Scope
-from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff
+from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
 
 HUNDRED: Final = Decimal(100)
 
@@ -156,7 +156,7 @@ class _Segment:
         discount = _best(self._held(discounts))
         commitment = _best(self._held(commitments))
         if commitment is not None:
-            return self._provisioned(commitment)
+            return self._provisioned(commitment, listed)
         if isinstance(listed, str):
             if agreed:
                 return self._tariff(None, agreed, discount)
@@ -186,8 +186,14 @@ class _Segment:
             return plan
         return doubtful(Schedule((), (plan,)), self.call.tier, self.call.is_batch).plan_on(None)
 
-    def _provisioned(self, commitment: Commitment) -> Tariff:
-        snapshot = self._snapshot({}, {"commitment": commitment.name}, commitment.scope, None)
+    def _provisioned(self, commitment: Commitment, listed: Listed | str) -> Tariff:
+        """Tokens are paid by the month; what is billed by the use (searches) keeps its list rate."""
+        rates: dict[str, Rate] = {"input_uncached": Rate(Decimal(0)), "output_text": Rate(Decimal(0))}
+        if isinstance(listed, Listed):
+            plan = listed.schedule("", False).plan_on(self.start)
+            standard = (plan if isinstance(plan, Tariff) else plan.tariffs[0]).base.snapshot
+            rates |= {name: rate for name, rate in standard.rates.items() if unit_of(name) != "tokens"}
+        snapshot = self._snapshot(rates, {"commitment": commitment.name}, commitment.scope, None)
         return Tariff(Flat(snapshot), note=reasons.PROVISIONED)
 
     def _tariff(self, base: Tariff | None, agreed: Sequence[ContractRates], discount: Discount | None) -> Tariff:

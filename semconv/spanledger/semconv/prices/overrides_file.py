@@ -345,7 +345,7 @@ class _Table:
         org, project = self.text("org"), self.text("project")
         if start and last and last < start:
             self.report("until", f"must not be before from ({start})")
-        if not provider and not model and not model_required:
+        if "provider" not in self.values and "model" not in self.values and not model_required:
             self.report("provider", "is missing: a rule names a provider or a model")
         if len(self.reader.problems) > before:
             return None
