@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,64 @@ def fill(books: Books) -> None:
     ]
     globex.append(call("globex", request_model="", response_id=secret + "no-model"))
     copy = replace(globex[0], trace_id=b"x" * 16, span_id=b"y" * 8, dialect=secret + "dialect")
+    fill_bills(books)
     aggregate = call("globex", role=Role.AGGREGATE, request_model="gpt-4o", response_id="")
     books.book(*acme, twice, *globex, copy, aggregate)
+
+
+def fill_bills(books: Books) -> None:
+    """A connection of each organisation, tied out for two months: acme's pulled an hour ago, globex's never."""
+    client, at = books.ledger.client, NOW
+    for org_id in ("acme", "globex"):
+        secret = books.secret if org_id == "globex" else ""
+        client.insert(
+            "spanledger.connection_versions",
+            [[org_id, f"{secret}prod", "openai", at - timedelta(days=3), 1]],
+            column_names=["org_id", "name", "connector", "created_at", "version"],
+        )
+        client.insert(
+            "spanledger.tieout_versions",
+            [
+                [
+                    org_id,
+                    f"{secret}prod",
+                    "openai",
+                    period,
+                    start,
+                    Decimal("10.5"),
+                    Decimal(booked),
+                    coverage,
+                    variance,
+                    1,
+                ]
+                for period, start, booked, coverage, variance in (
+                    ("2026-10", date(2026, 10, 1), "10.5", Decimal(1), Decimal(0)),
+                    ("2026-11", date(2026, 11, 1), "9.25", Decimal("0.88"), Decimal("0.12")),
+                )
+            ],
+            column_names=[
+                "org_id",
+                "connection",
+                "provider",
+                "period",
+                "period_start",
+                "billed_usd",
+                "booked_usd",
+                "coverage",
+                "variance",
+                "version",
+            ],
+        )
+    client.insert(
+        "spanledger.sync_runs",
+        [
+            ["acme", "prod", "costs", "run", "ok", at - timedelta(hours=5)],
+            ["acme", "prod", "costs", "run", "ok", at - timedelta(hours=1)],
+            ["acme", "prod", "costs", "run", "auth_failed", at],
+            ["acme", "prod", "costs", "slice", "ok", at],
+        ],
+        column_names=["org_id", "connection", "stream", "step", "state", "finished_at"],
+    )
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,20 @@ def test_counters_tell_the_ledgers_sums(web):
     assert value(found, "spanledger_scrape_success") == 1
 
 
+def test_bills_and_tie_outs(web):
+    """The latest period of each connection, and how old the provider's data is."""
+    found = scrape(web)
+    latest = {"org_id": "acme", "connection": "prod", "provider": "openai", "period": "2026-11"}
+    assert value(found, "spanledger_tieout_variance_ratio", **latest) == 0.12
+    assert value(found, "spanledger_tieout_coverage_ratio", **latest) == 0.88
+    assert value(found, "spanledger_tieout_difference_usd", **latest) == 1.25
+    assert not [labels for _, labels in found if ("period", "2026-10") in labels]
+    # A failed run, and a slice of an unfinished one, make nothing younger.
+    assert value(found, "spanledger_sync_age_seconds", org_id="acme", connection="prod", stream="costs") == 3600
+    never = {"org_id": "globex", "connection": "globex-secret-prod", "stream": ""}
+    assert value(found, "spanledger_sync_age_seconds", **never) == 3 * 86400
+
+
 def test_a_call_without_a_model_has_a_counter_of_its_own(web):
     """It is in no per-model counter: an empty model label would be a series nobody can act on."""
     found = scrape(web)

@@ -225,7 +225,7 @@ def test_every_rule_evaluates(prometheus):
 
     prometheus.wait("all rules evaluated", evaluated)
     rules = [rule for group in prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == 19
+    assert len(rules) == 22
     for rule in rules:
         assert not rule.get("lastError"), rule
         if rule["type"] == "recording" and rule["name"].startswith("org:"):

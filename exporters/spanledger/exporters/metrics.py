@@ -83,6 +83,28 @@ PENDING: Final = Family(
     "By how much a counter is ahead of the ledger after a correction; later growth uses it up.",
     ("metric", "org_id"),
 )
+_BY_PERIOD: Final = ("org_id", "connection", "provider", "period")
+TIEOUT_VARIANCE: Final = Family(
+    "spanledger_tieout_variance_ratio",
+    "gauge",
+    "Difference between invoice and ledger that needs attention, as a share of the larger; latest tie-out.",
+    _BY_PERIOD,
+)
+TIEOUT_COVERAGE: Final = Family(
+    "spanledger_tieout_coverage_ratio",
+    "gauge",
+    "Share of the invoice that the ledger matches; latest tie-out.",
+    _BY_PERIOD,
+)
+TIEOUT_DIFFERENCE: Final = Family(
+    "spanledger_tieout_difference_usd", "gauge", "Billed minus booked, in US dollars; latest tie-out.", _BY_PERIOD
+)
+SYNC_AGE: Final = Family(
+    "spanledger_sync_age_seconds",
+    "gauge",
+    "Time since a provider's bills or usage were last pulled in full.",
+    ("org_id", "connection", "stream"),
+)
 SCRAPE_SUCCESS: Final = Family(
     "spanledger_scrape_success", "gauge", "1 if the ledger was read for this scrape, 0 if last known values are shown."
 )
@@ -97,6 +119,10 @@ LEDGER: Final = (
     SUPPRESSED,
     SUPPRESSED_USD,
     PENDING,
+    TIEOUT_VARIANCE,
+    TIEOUT_COVERAGE,
+    TIEOUT_DIFFERENCE,
+    SYNC_AGE,
 )
 _COUNTERS: Final = {family.name: family for family in (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN)}
 
@@ -233,8 +259,23 @@ class LedgerCollector(Collector):
                 yield family
 
 
+_Sums = dict[tuple[Family, tuple[str, ...]], Decimal]
+
+
 def _families(snapshot: Snapshot) -> Sequence[Metric]:
-    sums: dict[tuple[Family, tuple[str, ...]], Decimal] = defaultdict(Decimal)
+    sums: _Sums = defaultdict(Decimal)
+    _add_usage(sums, snapshot)
+    _add_bills(sums, snapshot)
+    lowered: _Sums = defaultdict(Decimal)
+    for (family, labels), value in sums.items():
+        lowered[family, tuple(label.lower() for label in labels)] += value
+    families = {family: family.empty() for family in LEDGER}
+    for (family, labels), value in sorted(lowered.items(), key=lambda item: item[0][1]):
+        families[family].add_metric(labels, float(value))
+    return tuple(families.values())
+
+
+def _add_usage(sums: _Sums, snapshot: Snapshot) -> None:
     labels: tuple[str, ...]
     orgs: set[str] = set()
     for counter in snapshot.counters:
@@ -255,13 +296,18 @@ def _families(snapshot: Snapshot) -> Sequence[Metric]:
     for found in snapshot.suppressed:
         sums[SUPPRESSED, (found.org_id, found.reason)] += found.observations
         sums[SUPPRESSED_USD, (found.org_id, found.reason)] += found.cost_usd
-    lowered: dict[tuple[Family, tuple[str, ...]], Decimal] = defaultdict(Decimal)
-    for (family, labels), value in sums.items():
-        lowered[family, tuple(label.lower() for label in labels)] += value
-    families = {family: family.empty() for family in LEDGER}
-    for (family, labels), value in sorted(lowered.items(), key=lambda item: item[0][1]):
-        families[family].add_metric(labels, float(value))
-    return tuple(families.values())
+
+
+def _add_bills(sums: _Sums, snapshot: Snapshot) -> None:
+    for tied in snapshot.tieouts:
+        labels = (tied.org_id, tied.connection, tied.provider, tied.period)
+        sums[TIEOUT_VARIANCE, labels] = tied.variance
+        sums[TIEOUT_DIFFERENCE, labels] = tied.difference_usd
+        if tied.coverage is not None:
+            sums[TIEOUT_COVERAGE, labels] = tied.coverage
+    for sync in snapshot.syncs:
+        age = Decimal((snapshot.now - sync.good_at).total_seconds())
+        sums[SYNC_AGE, (sync.org_id, sync.connection, sync.stream)] = age
 
 
 def render(collector: LedgerCollector, accept: str) -> tuple[bytes, str]:

@@ -50,12 +50,45 @@ class Suppressed:
 
 
 @dataclass(frozen=True, slots=True)
+class TieOut:
+    """The latest tie-out of a connection.
+
+    Attributes:
+        variance: money that needs attention, as a share of the larger of bill and ledger.
+        coverage: matched / billed; ``None`` when nothing was billed.
+        difference_usd: billed − booked.
+    """
+
+    org_id: str
+    connection: str
+    provider: str
+    period: str
+    variance: Decimal
+    coverage: Decimal | None
+    difference_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """A stream of a connection, and when it was last pulled in full (or the connection made, when it never was)."""
+
+    org_id: str
+    connection: str
+    stream: str
+    good_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one scrape shows, read together."""
+
+    now: datetime
 
     counters: Sequence[Counter]
     last_day: Sequence[LastDay]
     suppressed: Sequence[Suppressed]
+    tieouts: Sequence[TieOut]
+    syncs: Sequence[Sync]
 
 
 class LedgerReader(Protocol):
@@ -94,9 +127,12 @@ class StoreReadings:
         until = now.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         since = until - DAY
         return Snapshot(
+            now=now,
             counters=self._ledger.counters(scope.org_id),
             last_day=[LastDay(*row) for row in self.rows("last_day", scope, {"since": since, "until": until})],
             suppressed=self._recently_suppressed(scope, now, since),
+            tieouts=[TieOut(*row) for row in self.rows("tieouts", scope)],
+            syncs=[Sync(*row) for row in self.rows("syncs", scope)],
         )
 
     def _recently_suppressed(self, scope: Scope, now: datetime, since: datetime) -> Sequence[Suppressed]:

@@ -25,7 +25,7 @@ STREAMED: Final = frozenset(
 )
 """Formats whose blocks can be sent one after another; all others have a header or footer and are built as a whole."""
 
-HIDDEN: Final = frozenset({"api_tokens", "connections", "orgs"})
+HIDDEN: Final = frozenset({"api_tokens", "connection_versions", "connections", "orgs", "raw_bodies", "raw_responses"})
 """Never in sight of a token, although their rows belong to organisations."""
 
 _IGNORED_SETTINGS: Final = frozenset(

@@ -253,11 +253,58 @@ _TRUST: Final = Row(
     ],
 )
 
+_PERIODS: Final = "org_id, connection, provider, period"
+
+_BILLS: Final = Row(
+    "Do the invoices match?",
+    [
+        Panel(
+            title="Latest tie-out: difference that needs attention",
+            description="Share of the larger of invoice and ledger; 'spanledger reconcile' names every cent of it.",
+            kind="table",
+            queries=[Query(f"max by ({_PERIODS}) (spanledger_tieout_variance_ratio{{{CHOSEN_ORG}}})")],
+            unit="percentunit",
+            decimals=2,
+            height=6,
+        ),
+        Panel(
+            title="Latest tie-out: billed minus booked",
+            description="US dollars, expected differences (timing, tax, credits) included.",
+            kind="table",
+            queries=[Query(f"max by ({_PERIODS}) (spanledger_tieout_difference_usd{{{CHOSEN_ORG}}})")],
+            unit=_USD,
+            height=6,
+        ),
+        Panel(
+            title="Latest tie-out: coverage",
+            description="Share of the invoice that the ledger matches.",
+            kind="table",
+            queries=[Query(f"max by ({_PERIODS}) (spanledger_tieout_coverage_ratio{{{CHOSEN_ORG}}})")],
+            unit="percentunit",
+            decimals=1,
+            height=6,
+        ),
+        Panel(
+            title="Age of the providers' data",
+            description="Time since each stream of a connection was last pulled in full.",
+            kind="timeseries",
+            queries=[
+                Query(
+                    f"max by (org_id, connection, stream) (spanledger_sync_age_seconds{{{CHOSEN_ORG}}})",
+                    "{{connection}} {{stream}}",
+                )
+            ],
+            unit="s",
+            height=6,
+        ),
+    ],
+)
+
 SPEND: Final = Dashboard(
     uid="spanledger-spend",
     title="LLM spend",
     description="What LLM calls cost, by provider, model and organisation, from Spanledger's counters.",
-    rows=(_TOTALS, _SPEND, _VOLUME, _TRUST),
+    rows=(_TOTALS, _SPEND, _VOLUME, _TRUST, _BILLS),
     variables=(
         Variable(name="org_id", label="Organisation", metric="llm_requests_total"),
         Variable(name="provider", label="Provider", metric="llm_requests_total"),
