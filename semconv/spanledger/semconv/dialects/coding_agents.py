@@ -102,7 +102,7 @@ CLAUDE_CODE: Final = Dialect(
         "com.anthropic.claude_code.events/api_request", "com.anthropic.claude_code.events/api_error",
         "com.anthropic.claude_code.events/tool_result",
     ),
-    markers=("query_source",),
+    core=("tool_name",),
     texts=_CLAUDE_TEXTS,
     counts={
         "input": ("input_tokens",),

@@ -64,12 +64,10 @@ def _anthropic(draft: Draft) -> None:
 
 def _wrote_as_stream(attributes: Mapping[str, Any]) -> bool:
     """The stream helper sets no flag, but like every stream it writes the usage before the response's model."""
-    for name in attributes:
-        if name == "gen_ai.usage.output_tokens":
-            return True
-        if name == "gen_ai.response.model":
-            return False
-    return False
+    if "gen_ai.response.model" not in attributes:
+        return False
+    first = next((name for name in attributes if name in ("gen_ai.usage.output_tokens", "gen_ai.response.model")), "")
+    return first == "gen_ai.usage.output_tokens"
 
 
 def _before(version: str, limit: tuple[int, int]) -> bool:

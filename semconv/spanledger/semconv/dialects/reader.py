@@ -148,8 +148,8 @@ class Compiler:
         known = {*dialect.texts, *dialect.counts}
         texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in known]  # out of bags
         counts = [(slot, *aliases[slot]) for slot in dialect.counts if slot in aliases]
-        claims = any(name in present for name in table.CLAIMS)
-        marked = any(name in present for name in dialect.markers)
+        claims = not present.isdisjoint(table.CLAIMS)
+        marked = not present.isdisjoint((*dialect.markers, *dialect.core))
         if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
             return None
         quick = [(slot, names_[0]) for slot, names_ in texts]

@@ -89,6 +89,7 @@ class Dialect:
         scopes: instrumentation scope names, exact, or a prefix with ``*`` at its end.
         markers: attributes that give the dialect away under a scope that no dialect claims (an emitter that writes on
             the application's own spans, a user's own tracer).
+        core: further attributes that make a record worth reading, beside models, ids, counts, costs and `markers`.
         events: names of log events that this dialect reads; ``scope/name`` where the name alone is too common.
         texts: text fields (`TEXTS`) and where they stand.
         counts: raw counts (`tokens.COUNTS`) and where they stand.
@@ -108,6 +109,7 @@ class Dialect:
     counts: Aliases
     role: Callable[[Draft], Role | None]
     markers: tuple[str, ...] = ()
+    core: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     bags: tuple[str, ...] = ()
     label_bags: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def read(attributes: Mapping[str, Any], found: ToolPlan) -> tuple[ToolCall, ...]
     if found.json_name:
         value = attributes[found.json_name]
         # Most answers ask for no tool: do not parse them.
-        if isinstance(value, str) and "tool" not in value:
+        if found.json_name != names.TOOL_CALLS and isinstance(value, str) and "tool" not in value:
             return ()
         items = [values.mapping(item) for item in values.sequence(value)]
         if found.json_name == names.TOOL_CALLS:
