@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     "max_partitions_per_insert_block": 0,
     # Keys are looked up by the tens of thousands, in one array parameter.
     "max_query_size": 16 * 1024 * 1024,
+    # Versions are merged when parts are, and by FINAL until then; merging each insert alone costs as much as writing.
+    "optimize_on_insert": 0,
 }
 _CLUSTER_SETTINGS: Final[dict[str, Any]] = {
     # An insert into a Distributed table must be on its shards when it returns: what we acknowledge is durable.
@@ -105,11 +107,11 @@ def connect(target: StoreTarget) -> Client:
     with store_errors(f"connecting to {target.name}"):
         if target.path is not None:
             check_directory(target.path)
-            return clickhouse_connect.get_client(
+            return clickhouse_connect.get_client(  # pyright: ignore[reportUnknownMemberType]
                 interface="chdb", path=str(target.path), settings=dict(_SETTINGS), tz_mode="aware"
             )
         parts = urlsplit(target.url)
-        return clickhouse_connect.get_client(
+        return clickhouse_connect.get_client(  # pyright: ignore[reportUnknownMemberType]
             interface=parts.scheme,
             host=parts.hostname,
             port=parts.port or (8443 if parts.scheme == "https" else 8123),
@@ -123,7 +125,7 @@ def connect(target: StoreTarget) -> Client:
 
 
 @contextmanager
-def store_errors(doing: str) -> Iterator[None]:
+def store_errors(doing: str) -> Generator[None]:
     """Translate driver errors, once, at the seam; `doing` completes "store failed while ..."."""
     try:
         yield
@@ -205,12 +207,15 @@ class Lock:
 
 def owner_of(path: Path) -> int | None:
     """The id of the process that owns the embedded store in `path`; ``None`` when nobody does."""
-    if not (path / LOCK).exists():
-        return None
     try:
-        Lock(path).release()
-    except StoreInUseError as error:
-        return error.pid
+        with (path / LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = file.read().strip()
+                return int(owner) if owner.isdecimal() else None
+    except FileNotFoundError:
+        return None
     return None
 
 

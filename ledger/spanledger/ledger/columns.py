@@ -145,6 +145,7 @@ DERIVED: Final = _columns(
     ("received_at", Kind.TIME),
     ("started_at", Kind.TIME),
     ("content_hash", Kind.COUNT),
+    ("trace_key", Kind.COUNT),
     ("response_key", Kind.COUNT),
     ("request_key", Kind.COUNT),
     ("usage_key", Kind.COUNT),

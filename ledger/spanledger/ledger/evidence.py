@@ -17,18 +17,23 @@ from spanledger.ledger.columns import MONEY_TYPE, OBSERVATIONS, OBSERVED, TOKEN_
 from spanledger.ledger.keys import U64
 from spanledger.semconv.money import MoneyError, to_ledger
 from spanledger.semconv.observation import Observation, Role, ToolCall
-from spanledger.semconv.usage import Usage
+from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage
 
 I64 = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 EARLIEST_NS: Final = 1_420_070_400 * 10**9
 """2015-01-01: no LLM call is older, a clock that says so is wrong."""
 DAY_NS: Final = 86_400 * 10**9
 _VERSION_TOP: Final = 2**63
+_BIGGEST: Final = {Kind.SMALL: 2**32 - 1, Kind.SMALL_OR_NULL: 2**32 - 1}
 
 
 def believable_start(started_ns: int, ended_ns: int, received_ns: int) -> int:
-    """When the call started (ns since the epoch), or, when that clock is absurd, the best substitute."""
+    """When the call started (ns since the epoch), or, when that clock is absurd, the best substitute.
+
+    Absurd is before 2015 or more than a day after receipt. The end may still be right; else receipt counts.
+    """
     latest = received_ns + DAY_NS
     if EARLIEST_NS <= started_ns <= latest:
         return started_ns
@@ -42,8 +47,10 @@ class Batch:
 
     Attributes:
         columns: the `OBSERVED` columns by name.
-        started: believable start, ns since the epoch.
-        received: receipt, ns since the epoch.
+        started, ended, received: ns since the epoch; `started` is believable, `ended` never before it.
+        odd: whose clock could not be believed.
+        input_tokens, output_tokens: totals, and which of them are known.
+        org: hash of the org.
         content: hash of everything in `OBSERVED`.
         trace: key of (org, trace); 0 without a trace.
         span: key of (org, trace, span); 0 without one.
@@ -53,56 +60,85 @@ class Batch:
     def __init__(self, observations: Sequence[Observation]) -> None:
         self.observations = observations
         self.columns = _observed_columns(observations)
+        numbers = {c.name: _numbers(self.columns[c.name]) for c in OBSERVED if c.kind in _NUMERIC}
         self.received: I64 = np.array([o.received_ns for o in observations], np.int64)
-        self.started: I64 = self._started()
-        hashes = {column.name: _hash_column(self.columns[column.name], column.kind) for column in OBSERVED}
-        self.content: U64 = keys.where_present(
-            np.ones(len(observations), np.bool_), keys.combine(*(hashes[column.name] for column in OBSERVED))
-        )
-        org = hashes["org_id"]
-        trace, span = hashes["trace_id"], hashes["span_id"]
+        self._set_times(numbers["started_ns"][0], numbers["ended_ns"][0])
+        self.input_tokens = _total([numbers[name] for name in INPUT_CLASSES], len(observations))
+        self.output_tokens = _total([numbers[name] for name in OUTPUT_CLASSES], len(observations))
+        hashes = {
+            c.name: _hash_numbers(*numbers[c.name]) if c.name in numbers else _hash_column(self.columns[c.name], c.kind)
+            for c in OBSERVED
+        }
+        self._set_keys(hashes)
+
+    def _set_times(self, sent: U64, ended: U64) -> None:
+        latest = (self.received + DAY_NS).astype(np.uint64)
+        good = (sent >= EARLIEST_NS) & (sent <= latest)
+        ended_good = (ended >= EARLIEST_NS) & (ended <= latest)
+        received = self.received.astype(np.uint64)
+        started: I64 = np.where(good, sent, np.where(ended_good, ended, received)).astype(np.int64)
+        self.started = started
+        self.odd: Bools = ~good
+        self.ended: I64 = np.where(ended_good, np.maximum(ended.astype(np.int64), started), started)
+
+    def _set_keys(self, hashes: Mapping[str, U64]) -> None:
+        everything = np.ones(len(self), np.bool_)
+        self.content: U64 = keys.where_present(everything, keys.combine(*(hashes[c.name] for c in OBSERVED)))
+        org, trace, span = hashes["org_id"], hashes["trace_id"], hashes["span_id"]
+        response, request = hashes["response_id"], hashes["request_id"]
         self.org: U64 = org
         self.trace: U64 = keys.where_present(trace != 0, keys.combine(org, trace))
         self.span: U64 = keys.where_present((trace != 0) & (span != 0), keys.combine(org, trace, span))
-        self.response: U64 = keys.where_present(hashes["response_id"] != 0, keys.combine(org, hashes["response_id"]))
-        self.request: U64 = keys.where_present(hashes["request_id"] != 0, keys.combine(org, hashes["request_id"]))
-        totals_in = [o.usage.input_tokens for o in observations]
-        totals_out = [o.usage.output_tokens for o in observations]
-        self.input_tokens = totals_in
-        self.output_tokens = totals_out
-        known = np.array([bool(total) for total in totals_in], np.bool_)
+        self.response: U64 = keys.where_present(response != 0, keys.combine(org, response))
+        self.request: U64 = keys.where_present(request != 0, keys.combine(org, request))
+        known = self.input_tokens[1] & (self.input_tokens[0] > 0) & (hashes["scope_name"] != 0)
         self.usage: U64 = keys.where_present(
             known,
-            keys.combine(org, hashes["service_name"], _hash_numbers(totals_in), _hash_numbers(totals_out)),
+            keys.combine(
+                org, hashes["service_name"], _hash_numbers(*self.input_tokens), _hash_numbers(*self.output_tokens)
+            ),
         )
-
-    def _started(self) -> I64:
-        sent = self.columns["started_ns"].to_numpy()
-        latest = (self.received + DAY_NS).astype(np.uint64)
-        good = (sent >= EARLIEST_NS) & (sent <= latest)
-        if good.all():
-            return sent.astype(np.int64)
-        ended = self.columns["ended_ns"].to_numpy()
-        ended_good = (ended >= EARLIEST_NS) & (ended <= latest)
-        started: I64 = np.where(good, sent, np.where(ended_good, ended, self.received.astype(np.uint64))).astype(
-            np.int64
-        )
-        return started
 
     def __len__(self) -> int:
         return len(self.observations)
 
+    def take(self, rows: NDArray[np.int64]) -> Batch:
+        """The batch of these rows only."""
+        part = Batch.__new__(Batch)
+        numbers: list[int] = rows.tolist()
+        part.observations = [self.observations[row] for row in numbers]
+        part.columns = {name: column.take(pa.array(rows)) for name, column in self.columns.items()}
+        part.input_tokens = (self.input_tokens[0][rows], self.input_tokens[1][rows])
+        part.output_tokens = (self.output_tokens[0][rows], self.output_tokens[1][rows])
+        for name in ("received", "started", "ended", "odd", *_KEYS):
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
     def table(self) -> Any:
         """The Arrow table of rows for ``observations``."""
         columns = dict(self.columns)
-        columns["received_at"] = pa.array(self.received).cast(pa.timestamp("ns", "UTC"))
-        columns["started_at"] = pa.array(self.started).cast(pa.timestamp("ns", "UTC"))
+        columns["received_at"] = times(self.received)
+        columns["started_at"] = times(self.started)
         columns["content_hash"] = pa.array(self.content)
+        columns["trace_key"] = pa.array(self.trace)
         columns["response_key"] = pa.array(self.response)
         columns["request_key"] = pa.array(self.request)
         columns["usage_key"] = pa.array(self.usage)
         columns["version"] = pa.array(np.uint64(_VERSION_TOP) - self.received.astype(np.uint64))
         return table(OBSERVATIONS, columns)
+
+    def role(self, role: Role) -> Bools:
+        """Which rows have this role."""
+        column = self.columns["role"]
+        wanted = np.array([value == role.value for value in column.dictionary.to_pylist()], np.bool_)
+        indices = column.indices.to_numpy(zero_copy_only=False)
+        return wanted[indices] if len(wanted) else np.zeros(len(self), np.bool_)
+
+
+_KEYS: Final = ("org", "content", "trace", "span", "response", "request", "usage")
+
+
+# -- Arrow arrays from Python values ----------------------------------------------------------------------------------
 
 
 def table(columns: Iterable[Column], arrays: Mapping[str, Any]) -> Any:
@@ -114,6 +150,11 @@ def table(columns: Iterable[Column], arrays: Mapping[str, Any]) -> Any:
 def array(kind: Kind, values: Sequence[Any]) -> Any:
     """An Arrow array of `values` in the Arrow type of `kind`."""
     return _BUILDERS[kind](values)
+
+
+def times(values: I64) -> Any:
+    """An Arrow array of UTC times from ns since the epoch."""
+    return pa.array(values).cast(pa.timestamp("ns", "UTC"))
 
 
 def _words(values: Sequence[str]) -> Any:
@@ -141,18 +182,23 @@ def _maps(kind: Kind) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
     return build
 
 
-def money(values: Sequence[Decimal | None]) -> Any:
-    """Money as an Arrow array, rounded to the ledger's scale."""
-    return pa.array([None if value is None else to_ledger(value) for value in values], MONEY_TYPE)
+def _money(values: Sequence[Decimal | None]) -> Any:
+    try:
+        return pa.array(values, MONEY_TYPE)
+    except pa.ArrowInvalid:  # more digits than the ledger keeps
+        return pa.array([None if value is None else to_ledger(value) for value in values], MONEY_TYPE)
 
 
 def _fixed(width: int) -> Callable[[Sequence[bytes]], Any]:
     def build(values: Sequence[bytes]) -> Any:
-        return pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(width), len(values), [None, pa.py_buffer(joined(values, width))]
-        )
+        return fixed(joined(values, width), width)
 
     return build
+
+
+def fixed(values: bytes, width: int) -> Any:
+    """An Arrow array of fixed-width values from their bytes end to end."""
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values) // width, [None, pa.py_buffer(values)])
 
 
 def joined(values: Iterable[bytes], width: int) -> bytes:
@@ -163,11 +209,22 @@ def joined(values: Iterable[bytes], width: int) -> bytes:
 
 def _plain(kind: Kind) -> Callable[[Sequence[Any]], Any]:
     arrow_type = kind.arrow
-    return lambda values: pa.array(values, arrow_type)
+    biggest = _BIGGEST.get(kind, 2**64 - 1)
+    otherwise = None if "Nullable" in kind.value else 0
+
+    def build(values: Sequence[Any]) -> Any:
+        try:
+            return pa.array(values, arrow_type)
+        except (OverflowError, pa.ArrowInvalid):
+            # One absurd number must not keep a whole batch out of the ledger: it is unknown.
+            clean = [value if value is None or 0 <= value <= biggest else otherwise for value in values]
+            return pa.array(clean, arrow_type)
+
+    return build
 
 
-def _times(values: Sequence[int]) -> Any:
-    return pa.array(values, pa.int64()).cast(pa.timestamp("ns", "UTC"))
+def _instants(values: Sequence[int]) -> Any:
+    return times(np.array(values, np.int64))
 
 
 _BUILDERS: Final[dict[Kind, Callable[[Sequence[Any]], Any]]] = {
@@ -177,18 +234,14 @@ _BUILDERS: Final[dict[Kind, Callable[[Sequence[Any]], Any]]] = {
     Kind.TEXT_OR_NULL: _texts,
     Kind.BYTES_16: _fixed(16),
     Kind.BYTES_8: _fixed(8),
-    Kind.MONEY_OR_NULL: money,
-    Kind.TIME: _times,
+    Kind.MONEY_OR_NULL: _money,
+    Kind.TIME: _instants,
 }
 _BUILDERS.update({kind: _maps(kind) for kind in (Kind.TEXT_MAP, Kind.COUNT_MAP, Kind.MONEY_MAP)})
 
-
-_SAME_NAME: Final = tuple(
-    column
-    for column in OBSERVED
-    if column.name not in TOKEN_CLASS_COLUMNS
-    and column.name
-    not in (
+_MADE_SPECIALLY: Final = frozenset(
+    {
+        *TOKEN_CLASS_COLUMNS,
         "usage_counts",
         "usage_partial",
         "usage_estimated",
@@ -196,29 +249,32 @@ _SAME_NAME: Final = tuple(
         "notes",
         "exact_cost_usd",
         "claimed_cost_usd",
-    )
+    }
 )
 
 
 def _observed_columns(observations: Sequence[Observation]) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    for column in _SAME_NAME:
-        columns[column.name] = array(column.kind, list(map(attrgetter(column.name), observations)))
+    for column in OBSERVED:
+        if column.name not in _MADE_SPECIALLY:
+            columns[column.name] = array(column.kind, list(map(attrgetter(column.name), observations)))
     usages = [o.usage for o in observations]
     for name in TOKEN_CLASS_COLUMNS:
         columns[name] = array(Kind.COUNT_OR_NULL, list(map(attrgetter(name), usages)))
     columns["usage_counts"] = array(Kind.COUNT_MAP, [usage.counts for usage in usages])
     columns["usage_partial"] = array(Kind.BOOL, [usage.partial for usage in usages])
     columns["usage_estimated"] = array(Kind.BOOL, [usage.estimated for usage in usages])
-    columns["exact_cost_usd"] = array(Kind.MONEY_OR_NULL, [storable(o.exact_cost_usd) for o in observations])
-    columns["claimed_cost_usd"] = array(Kind.MONEY_OR_NULL, [storable(o.claimed_cost_usd) for o in observations])
-    columns["tool_calls"] = array(Kind.TEXT, [dump_tool_calls(o.tool_calls) for o in observations])
-    columns["notes"] = array(Kind.TEXT, ["\n".join(o.notes) for o in observations])
+    for name in ("exact_cost_usd", "claimed_cost_usd"):
+        columns[name] = array(Kind.MONEY_OR_NULL, [storable(amount) for amount in map(attrgetter(name), observations)])
+    columns["tool_calls"] = array(
+        Kind.TEXT, [dump_tool_calls(o.tool_calls) if o.tool_calls else "" for o in observations]
+    )
+    columns["notes"] = array(Kind.TEXT, ["\n".join(o.notes) if o.notes else "" for o in observations])
     return columns
 
 
 def storable(amount: Decimal | None) -> Decimal | None:
-    """An amount said by others, or ``None`` when no money column could hold it."""
+    """An amount said by others at the ledger's scale, or ``None`` when no money column could hold it."""
     if amount is None:
         return None
     try:
@@ -227,8 +283,35 @@ def storable(amount: Decimal | None) -> Decimal | None:
         return None
 
 
-def _hash_numbers(values: Sequence[int | None]) -> U64:
-    return keys.mix(np.array([0 if value is None else value + 1 for value in values], np.uint64))
+# -- hashing ----------------------------------------------------------------------------------------------------------
+
+_NUMERIC: Final = frozenset(
+    {Kind.COUNT, Kind.COUNT_OR_NULL, Kind.SMALL, Kind.SMALL_OR_NULL, Kind.BOOL, Kind.BOOL_OR_NULL}
+)
+
+
+def _numbers(column: Any) -> tuple[U64, Bools]:
+    """A numeric column's values (0 where unknown) and which of them are known."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.uint64), np.zeros(len(column), np.bool_)
+    values = column.cast(pa.uint64())
+    if column.null_count == 0:
+        return values.to_numpy(zero_copy_only=False), np.ones(len(column), np.bool_)
+    return values.fill_null(0).to_numpy(zero_copy_only=False), column.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _total(parts: Sequence[tuple[U64, Bools]], rows: int) -> tuple[U64, Bools]:
+    total, known = np.zeros(rows, np.uint64), np.zeros(rows, np.bool_)
+    for values, present in parts:
+        total = total + values
+        known = known | present
+    return total, known
+
+
+def _hash_numbers(values: U64, known: Bools) -> U64:
+    if not known.any():
+        return np.zeros(len(values), np.uint64)
+    return np.where(known, keys.mix(values + np.uint64(1)), np.uint64(0))
 
 
 def _hash_column(column: Any, kind: Kind) -> U64:
@@ -241,27 +324,22 @@ def _hash_column(column: Any, kind: Kind) -> U64:
             return keys.hash_text(column)
         case Kind.BYTES_16 | Kind.BYTES_8:
             words = np.frombuffer(column.buffers()[1], "<u8").reshape(len(column), -1).astype(np.uint64)
-            return np.where(
-                (words == 0).all(axis=1), np.uint64(0), keys.hash_words(words, np.zeros(len(words), np.uint64))
-            )
+            hashed = keys.hash_words(words, np.zeros(len(words), np.uint64))
+            return keys.where_present(keys.nonzero_rows(words), hashed)
         case Kind.TEXT_MAP | Kind.COUNT_MAP:
-            return _hash_maps(column)
+            if len(column.keys) == 0:
+                return np.zeros(len(column), np.uint64)
+            texts = [json.dumps(sorted(pairs)) if pairs else "" for pairs in column.to_pylist()]
+            return keys.hash_text(pa.array(texts, pa.string()))
         case Kind.MONEY_OR_NULL:
             if column.null_count == len(column):
                 return np.zeros(len(column), np.uint64)
-            return keys.hash_text(pa.array([str(value or "") for value in column.to_pylist()], pa.string()))
+            return keys.hash_text(column.cast(pa.string()).fill_null(""))
         case _:
-            numbers = column.cast(pa.uint64()).fill_null(0).to_numpy(zero_copy_only=False)
-            present = column.is_valid().to_numpy(zero_copy_only=False)
-            return np.where(present, keys.mix(numbers + np.uint64(1)), np.uint64(0))
+            raise AssertionError(f"no hash for {kind}")
 
 
-def _hash_maps(column: Any) -> U64:
-    if len(column.keys) == 0:
-        return np.zeros(len(column), np.uint64)
-    texts = [json.dumps(sorted(pairs)) if pairs else "" for pairs in column.to_pylist()]
-    return keys.hash_text(pa.array(texts, pa.string()))
-
+# -- tool calls and rows ----------------------------------------------------------------------------------------------
 
 _TOOL_CALL_FIELDS: Final = ("name", "id", "kind", "is_error", "input_bytes", "output_bytes", "input", "output")
 
@@ -280,6 +358,7 @@ def load_tool_calls(text: str) -> tuple[ToolCall, ...]:
     return tuple(ToolCall(**dict(zip(_TOOL_CALL_FIELDS, fields, strict=True))) for fields in json.loads(text))
 
 
+READ_COLUMNS: Final = (*(column.name for column in OBSERVED), "received_ns", "content_hash")
 READ: Final = ", ".join(
     [*(column.name for column in OBSERVED), "toUnixTimestamp64Nano(received_at) AS received_ns", "content_hash"]
 )
@@ -288,11 +367,11 @@ READ: Final = ", ".join(
 _USAGE_FIELDS: Final = frozenset((*TOKEN_CLASS_COLUMNS, "usage_counts", "usage_partial", "usage_estimated"))
 
 
-def read_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[tuple[int, Observation]]:
+def read_rows(rows: Iterable[Sequence[Any]]) -> list[tuple[int, Observation]]:
     """Rows of ``SELECT {READ} FROM observations`` as (content hash, observation)."""
     found: list[tuple[int, Observation]] = []
     for row in rows:
-        fields = dict(zip(names, row, strict=True))
+        fields = dict(zip(READ_COLUMNS, row, strict=True))
         content = int(fields.pop("content_hash"))
         fields["usage"] = Usage(
             counts=fields["usage_counts"],
@@ -303,8 +382,7 @@ def read_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[tuple
         for name in _USAGE_FIELDS:
             del fields[name]
         for name in ("trace_id", "span_id", "parent_span_id"):
-            if not any(fields[name]):
-                fields[name] = b""
+            fields[name] = bytes(fields[name]) if any(fields[name]) else b""
         fields["role"] = Role(fields["role"])
         fields["tool_calls"] = load_tool_calls(fields["tool_calls"])
         fields["notes"] = tuple(fields["notes"].split("\n")) if fields["notes"] else ()

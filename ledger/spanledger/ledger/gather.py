@@ -7,26 +7,29 @@ the stored evidence it may join, into components that settlement looks at one by
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from clickhouse_connect.driver.client import Client
-from numpy.typing import NDArray
 
 from spanledger.ledger import keys
-from spanledger.ledger.client import store_errors
-from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, READ, Batch, read_rows
-from spanledger.ledger.settlement import MAX_DEPTH, Evidence, Rules, SpanPlace, may_join_by_usage
-from spanledger.ledger.sql import query
-from spanledger.semconv.observation import Observation, Role
+from spanledger.ledger.components import Component, Origin, components
+from spanledger.ledger.database import Database
+from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, I64, READ, Batch, Bools, read_rows
+from spanledger.ledger.known import Known, many, usage_keys
+from spanledger.ledger.settlement import Evidence, Rules
+from spanledger.ledger.tree import place_of
+from spanledger.semconv.observation import Role
 
 MAX_ROUNDS: Final = 4
 """How often found evidence may lead to more evidence before the search stops."""
-_CHUNK: Final = 5_000
-"""Keys per look-up: keeps one query's parameters well below the store's limits."""
+LONGEST_CALL_NS: Final = 6 * 3600 * 10**9
+"""How long before a call the evidence may have started that is joined with it by usage alone."""
+_CHUNK: Final = 3_000
+"""Keys per look-up: a parameter must stay below the 128 KiB that a server accepts in one field."""
+_DOING: Final = "looking up evidence"
+_ALL_TIME: Final = (0, 2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,322 +47,232 @@ class SpanLink:
 
 
 @dataclass(slots=True)
-class Component:
-    """Evidence that may belong together, all of one org."""
-
-    org_id: str
-    members: list[Evidence]
-    parents: dict[SpanPlace, bytes]
-    has_stored: bool
-    """Whether some of it was settled before."""
-
-
-@dataclass(slots=True)
 class Gathered:
     """What a batch turns out to consist of.
 
     Attributes:
-        alone: indices into the batch of leaves that nothing else speaks of.
-        alone_aggregates: indices of aggregates.
-        components: everything that has to be settled together.
+        alone: rows of the batch: leaves that nothing else speaks of.
+        aggregates: rows of the batch that never bill.
+        components: evidence that has to be settled together.
+        cut_short: pieces of evidence that were found when the search had to stop (they are settled when more comes).
     """
 
-    alone: NDArray[np.int64]
+    alone: I64
+    aggregates: I64
     components: list[Component] = field(default_factory=list[Component])
-    aggregates: list[int] = field(default_factory=list[int])
     cut_short: int = 0
-    """Searches that were still finding more when they hit `MAX_ROUNDS`."""
-
-
-class Gatherer:
-    def __init__(self, client: Client, rules: Rules) -> None:
-        self._client = client
-        self._rules = rules
-
-    def known(self, batch: Batch) -> NDArray[np.bool_]:
-        """Which observations of the batch the store holds already."""
-        found: set[int] = set()
-        low, high = _window(batch.started, DAY_NS)
-        for chunk in _chunks(batch.content.tolist()):
-            found.update(
-                row[0] for row in self._rows("known_content", {"contents": chunk, "low": low, "high": high})[1]
-            )
-        if not found:
-            return np.zeros(len(batch), np.bool_)
-        return np.isin(batch.content, np.fromiter(found, np.uint64, len(found)))
-
-    def gather(self, batch: Batch, links: Sequence[SpanLink]) -> Gathered:
-        """Sort the batch (all of it new) into what stands alone and what has company."""
-        search = _Search(batch, links, self._rules)
-        stored = search.stored
-        frontier = _Frontier.of_batch(batch, links)
-        cut_short = 0
-        for round_number in range(MAX_ROUNDS + 1):
-            fresh = [e for e in self._look_up(frontier, batch) if (e.content, e.observation.org_id) not in stored]
-            if not fresh:
-                break
-            if round_number == MAX_ROUNDS:
-                cut_short = len(fresh)
-                break
-            for evidence in fresh:
-                stored[evidence.content, evidence.observation.org_id] = evidence
-            frontier = _Frontier.of_stored(fresh)
-        gathered = search.sort(self._parents)
-        gathered.cut_short = cut_short
-        return gathered
-
-    def _look_up(self, frontier: _Frontier, batch: Batch) -> list[Evidence]:
-        if not frontier.times:
-            return []
-        low, high = min(frontier.times) - DAY_NS, max(frontier.times) + DAY_NS
-        window = {"low": max(low, 0), "high": high}
-        found: list[Evidence] = []
-        for chunk in _chunks(sorted(frontier.traces)):
-            found += self._evidence("evidence_by_trace", {"traces": chunk, **window})
-        if frontier.responses or frontier.requests:
-            for responses, requests in _paired_chunks(sorted(frontier.responses), sorted(frontier.requests)):
-                found += self._evidence("evidence_by_key", {"responses": responses, "requests": requests, **window})
-        if self._rules.usage_join:
-            near = {
-                "low": max(min(frontier.times) - 6 * 3600 * 10**9, 0),
-                "high": max(frontier.ends) + self._rules.tolerance_ns,
-            }
-            for scope, (without_id, with_id) in sorted(frontier.usages.items()):
-                for without, having in _paired_chunks(sorted(without_id), sorted(with_id)):
-                    found += self._evidence(
-                        "evidence_by_usage", {"scope": scope, "without_id": without, "with_id": having, **near}
-                    )
-        return found
-
-    def _evidence(self, name: str, parameters: dict[str, Any]) -> list[Evidence]:
-        names, rows = self._rows(name, parameters)
-        return [Evidence(content, observation) for content, observation in read_rows(names, rows)]
-
-    def _rows(self, name: str, parameters: dict[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-        with store_errors("looking up evidence"):
-            result = self._client.query(query(name).replace("{{read}}", READ), parameters=parameters)
-            return result.column_names, result.result_rows
-
-    def _parents(self, traces: Iterable[bytes]) -> dict[tuple[str, bytes, bytes], bytes]:
-        found: dict[tuple[str, bytes, bytes], bytes] = {}
-        for chunk in _chunks(sorted(trace.hex() for trace in traces)):
-            for org, trace, span, parent in self._rows("links_by_trace", {"traces": chunk})[1]:
-                found[org, trace, span] = parent if any(parent) else b""
-        return found
 
 
 @dataclass(slots=True)
 class _Frontier:
-    """Keys by which the next look-up goes."""
+    """Keys by which the next look-up goes, and the time they are about (ns since the epoch)."""
 
     traces: set[str] = field(default_factory=set[str])
     responses: set[int] = field(default_factory=set[int])
     requests: set[int] = field(default_factory=set[int])
     usages: dict[str, tuple[set[int], set[int]]] = field(default_factory=dict[str, tuple[set[int], set[int]]])
-    times: list[int] = field(default_factory=list[int])
-    ends: list[int] = field(default_factory=list[int])
+    first: int = 2**63 - 1
+    last: int = 0
 
-    @classmethod
-    def of_batch(cls, batch: Batch, links: Sequence[SpanLink]) -> _Frontier:
-        frontier = cls()
-        frontier._take(batch)
-        frontier.traces |= {link.trace_id.hex() for link in links if len(link.trace_id) == 16}
-        if links:
-            sane = [link.started_ns for link in links if link.started_ns >= EARLIEST_NS]
-            frontier.times += [min(sane), max(sane)] if sane else []
-            frontier.ends += [max(sane)] if sane else []
-        return frontier
+    def widen(self, first: int, last: int) -> None:
+        self.first, self.last = min(self.first, first), max(self.last, last)
 
-    @classmethod
-    def of_stored(cls, evidence: Sequence[Evidence]) -> _Frontier:
-        frontier = cls()
-        frontier._take(Batch([e.observation for e in evidence]))
-        return frontier
 
-    def _take(self, batch: Batch) -> None:
+class Gatherer:
+    """Looks evidence up. Not thread-safe: its owner serialises."""
+
+    def __init__(self, database: Database, known: Known, rules: Rules) -> None:
+        self._database = database
+        self._known = known
+        self._rules = rules
+
+    def repeated(self, batch: Batch) -> Bools:
+        """Which observations of the batch the store holds already."""
+        result = np.zeros(len(batch), np.bool_)
+        if not len(batch):
+            return result
+        # Evidence without a believable clock stands under the day of its first receipt, whenever that was.
+        odd = np.flatnonzero(batch.odd)
+        even = np.flatnonzero(~batch.odd)
+        for rows, window in ((odd, _ALL_TIME), (even, _window(batch, even))):
+            if len(rows) and window is not _ALL_TIME:
+                asked = np.where(batch.trace[rows] != 0, batch.trace[rows], batch.content[rows])
+                rows = rows[self._known.may_hold(asked, _days(window))]
+            found: set[int] = set()
+            for chunk in _chunks(batch.content[rows].tolist()):
+                parameters = {"contents": chunk, "low": window[0], "high": window[1]}
+                found.update(row[0] for row in self._database.rows("known_content", parameters, _DOING))
+            if found:
+                result[rows] = np.isin(batch.content[rows], np.fromiter(found, np.uint64, len(found)))
+        return result
+
+    def gather(self, batch: Batch, links: Sequence[SpanLink]) -> Gathered:
+        """Sort the batch (all of it new) into what stands alone and what has company."""
+        stored: dict[tuple[str, int], Evidence] = {}
+        frontier = _Frontier()
+        self._extend(frontier, batch)
+        self._extend_by_links(frontier, batch, links)
+        cut_short = 0
+        for round_number in range(MAX_ROUNDS + 1):
+            fresh = {_identity(e): e for e in self._look_up(frontier) if _identity(e) not in stored}
+            if not fresh:
+                break
+            if round_number == MAX_ROUNDS:
+                cut_short = len(fresh)
+                break
+            stored |= fresh
+            frontier = _Frontier()
+            self._extend(frontier, Batch([e.observation for e in fresh.values()]))
+        return self._sort(batch, list(stored.values()), links, cut_short)
+
+    # -- what to ask for ---------------------------------------------------------------------------------------------
+
+    def _extend(self, frontier: _Frontier, batch: Batch) -> None:
+        """Ask for whatever shares a key with this evidence, as far as the store may hold it."""
         if not len(batch):
             return
-        self.traces |= {o.trace_id.hex() for o in batch.observations if len(o.trace_id) == 16}
-        self.responses |= set(batch.response.tolist()) - {0}
-        self.requests |= set(batch.request.tolist()) - {0}
-        for usage, response, o in zip(batch.usage.tolist(), batch.response.tolist(), batch.observations, strict=True):
-            if usage and o.role is Role.LEAF and o.scope_name:
-                self.usages.setdefault(o.scope_name, (set(), set()))[1 if response else 0].add(usage)
-        self.times += [int(batch.started.min()), int(batch.started.max())]
-        ended = max(min(o.ended_ns, o.received_ns + DAY_NS) for o in batch.observations)
-        self.ends.append(max(ended, int(batch.started.max())))
+        window = _window(batch, np.arange(len(batch)))
+        days = _days(window)
+        asked = [(batch.trace, "traces"), (batch.response, "responses"), (batch.request, "requests")]
+        for column, name in asked:
+            rows = np.flatnonzero(self._known.may_hold(column, days))
+            if not len(rows):
+                continue
+            frontier.widen(int(batch.started[rows].min()), int(batch.ended[rows].max()))
+            if name == "traces":
+                frontier.traces |= {batch.observations[row].trace_id.hex() for row in rows.tolist()}
+            else:
+                getattr(frontier, name).update(column[rows].tolist())
+        if self._rules.usage_join:
+            self._extend_by_usage(frontier, batch, days)
 
+    def _extend_by_usage(self, frontier: _Frontier, batch: Batch, days: range) -> None:
+        leaves = np.where(batch.role(Role.LEAF), batch.usage, np.uint64(0))
+        minute_keys, owner = usage_keys(leaves, batch.started, batch.ended)
+        rows = np.unique(owner[self._known.may_hold(minute_keys, days)])
+        if not len(rows):
+            return
+        frontier.widen(int(batch.started[rows].min()), int(batch.ended[rows].max()))
+        numbers: list[int] = rows.tolist()
+        for row in numbers:
+            without_id, with_id = frontier.usages.setdefault(batch.observations[row].scope_name, (set(), set()))
+            (with_id if batch.response[row] else without_id).add(int(batch.usage[row]))
 
-class _Search:
-    """All evidence at hand (the batch's and what the store gave), and how it hangs together."""
+    def _extend_by_links(self, frontier: _Frontier, batch: Batch, links: Sequence[SpanLink]) -> None:
+        """A link matters when it ties stored leaves of one trace together, or new ones to stored ones."""
+        sane = [link for link in links if place_of(link.trace_id, link.span_id) is not None]
+        if not sane:
+            return
+        org_names = sorted({link.org_id for link in sane})
+        org_hashes = dict(zip(org_names, keys.hash_texts(org_names).tolist(), strict=True))
+        words = keys.fixed_words(b"".join(link.trace_id for link in sane), 16)
+        orgs = np.array([org_hashes[link.org_id] for link in sane], np.uint64)
+        traces = keys.trace_keys(orgs, words)
+        started = np.array([max(min(link.started_ns, 2**62), 0) for link in sane], np.int64)
+        believed = started >= EARLIEST_NS
+        if not believed.any():
+            return
+        first, last = int(started[believed].min()), int(started[believed].max())
+        rows = np.flatnonzero(self._known.may_hold(many(traces), _days((first - DAY_NS, last + DAY_NS))))
+        if len(rows):
+            frontier.widen(first, last)
+            frontier.traces |= {sane[row].trace_id.hex() for row in rows.tolist()}
 
-    def __init__(self, batch: Batch, links: Sequence[SpanLink], rules: Rules) -> None:
-        self.batch = batch
-        self.links = links
-        self.rules = rules
-        self.stored: dict[tuple[int, str], Evidence] = {}
+    # -- asking ------------------------------------------------------------------------------------------------------
 
-    def sort(self, parents_of: Any) -> Gathered:
-        batch = self.batch
-        company = self._company()
-        roles = batch.columns["role"]
-        leaf = _equals(roles, Role.LEAF)
-        alone = np.flatnonzero(leaf & ~company)
-        gathered = Gathered(alone)
-        gathered.aggregates = np.flatnonzero(_equals(roles, Role.AGGREGATE)).tolist()
-        together = np.flatnonzero(company & ~_equals(roles, Role.AGGREGATE))
-        members = [(Evidence(int(batch.content[i]), batch.observations[i]), int(i)) for i in together]
-        members += [(evidence, -1) for evidence in self.stored.values()]
+    def _look_up(self, frontier: _Frontier) -> list[Evidence]:
+        if not frontier.last:
+            return []
+        window = {"low": max(frontier.first - DAY_NS, 0), "high": frontier.last + DAY_NS}
+        found: list[Evidence] = []
+        for chunk in _chunks(sorted(frontier.traces)):
+            found += self._evidence("evidence_by_trace", {"traces": chunk, **window})
+        for responses, requests in _paired_chunks(sorted(frontier.responses), sorted(frontier.requests)):
+            found += self._evidence("evidence_by_key", {"responses": responses, "requests": requests, **window})
+        near = {
+            "low": max(frontier.first - LONGEST_CALL_NS, 0),
+            "high": frontier.last + self._rules.tolerance_ns,
+            "ended": max(frontier.first - self._rules.tolerance_ns, 0),
+        }
+        for scope, (without_id, with_id) in sorted(frontier.usages.items()):
+            for without, having in _paired_chunks(sorted(without_id), sorted(with_id)):
+                asked = {"scope": scope, "without_id": without, "with_id": having, **near}
+                found += self._evidence("evidence_by_usage", asked)
+        return found
+
+    def _evidence(self, name: str, parameters: dict[str, Any]) -> list[Evidence]:
+        rows = self._database.rows(name, parameters, _DOING, read=READ)
+        return [Evidence(content, observation) for content, observation in read_rows(rows)]
+
+    def _stored_links(self, traces: Iterable[bytes]) -> dict[tuple[str, bytes, bytes], bytes]:
+        found: dict[tuple[str, bytes, bytes], bytes] = {}
+        for chunk in _chunks(sorted(trace.hex() for trace in traces)):
+            for org, trace, span, parent in self._database.rows("links_by_trace", {"traces": chunk}, _DOING):
+                found[org, bytes(trace), bytes(span)] = bytes(parent)
+        return found
+
+    # -- sorting -----------------------------------------------------------------------------------------------------
+
+    def _sort(self, batch: Batch, stored: list[Evidence], links: Sequence[SpanLink], cut_short: int) -> Gathered:
+        leaf, aggregate = batch.role(Role.LEAF), batch.role(Role.AGGREGATE)
+        company = self._company(batch, stored)
+        gathered = Gathered(np.flatnonzero(leaf & ~company), np.flatnonzero(aggregate), cut_short=cut_short)
+        members = [
+            (Evidence(int(batch.content[row]), batch.observations[row]), Origin(row))
+            for row in np.flatnonzero(company).tolist()
+        ]
+        members += [(evidence, Origin(None)) for evidence in stored]
         if not members:
             return gathered
+        traces = {e.observation.trace_id for e, _ in members if e.place is not None}
+        parents = self._stored_links(traces) if len(members) > 1 else {}
+        parents |= {(link.org_id, link.trace_id, link.span_id): link.parent_span_id for link in links}
         lone: list[int] = []
-        for component, indices in self._components(members, parents_of):
+        for component in components(members, parents, self._rules):
+            rows = component.rows
             if len(component.members) == 1:
-                if indices and component.members[0].observation.role is Role.LEAF:
-                    lone.append(indices[0])
-            elif indices or self.links:
+                lone += rows if component.members[0].observation.role is Role.LEAF else []
+            elif rows or links:
                 gathered.components.append(component)
         if lone:
-            gathered.alone = np.sort(np.concatenate([alone, np.array(lone, np.int64)]))
+            gathered.alone = np.sort(np.concatenate([gathered.alone, np.array(lone, np.int64)]))
         return gathered
 
-    def _company(self) -> NDArray[np.bool_]:
+    def _company(self, batch: Batch, stored: Sequence[Evidence]) -> Bools:
         """Which rows share a trace, a span, an id or a usage with anything else at hand."""
-        batch = self.batch
-        stored = Batch([e.observation for e in self.stored.values()]) if self.stored else None
+        others = Batch([e.observation for e in stored]) if stored else None
         company = np.zeros(len(batch), np.bool_)
-        for name in ("trace", "span", "response", "request"):
-            company |= _shared(getattr(batch, name), getattr(stored, name) if stored else None)
-        if self.rules.usage_join:
-            scopes = len(batch.columns["scope_name"].dictionary) + (1 if stored else 0)
-            if scopes > 1:
-                company |= _shared(batch.usage, stored.usage if stored else None)
+        for name in ("trace", "response", "request"):
+            company |= _shared(getattr(batch, name), getattr(others, name) if others else None)
+        if self._rules.usage_join and (others or len(batch.columns["scope_name"].dictionary) > 1):
+            company |= _shared(batch.usage, others.usage if others else None)
         return company
 
-    def _components(
-        self, members: list[tuple[Evidence, int]], parents_of: Any
-    ) -> Iterable[tuple[Component, list[int]]]:
-        members.sort(key=lambda member: (member[0].observation.org_id, member[0].content))
-        traces = {e.observation.trace_id for e, _ in members if e.place is not None}
-        parents: dict[tuple[str, bytes, bytes], bytes] = parents_of(traces) if len(members) > 1 else {}
-        for link in self.links:
-            parents[link.org_id, link.trace_id, link.span_id] = link.parent_span_id
-        everything = [e.observation for e, _ in members] + [
-            self.batch.observations[i] for i in np.flatnonzero(_equals(self.batch.columns["role"], Role.AGGREGATE))
-        ]
-        for o in everything:
-            if o.trace_id and o.span_id and o.signal == "span":
-                parents[o.org_id, o.trace_id, o.span_id] = o.parent_span_id
-        usable = [(e, index) for e, index in members if e.observation.role in (Role.LEAF, Role.DETAIL)]
-        union = _Union(len(usable))
-        self._tie(usable, parents, union)
-        groups: dict[int, list[int]] = defaultdict(list)
-        for number in range(len(usable)):
-            groups[union.find(number)].append(number)
-        by_trace: dict[tuple[str, bytes], dict[SpanPlace, bytes]] = defaultdict(dict)
-        for (org, trace, span), parent in parents.items():
-            by_trace[org, trace][trace, span] = parent
-        for numbers in groups.values():
-            evidence = [usable[number][0] for number in numbers]
-            indices = [usable[number][1] for number in numbers if usable[number][1] >= 0]
-            org = evidence[0].observation.org_id
-            places: dict[SpanPlace, bytes] = {}
-            if len(evidence) > 1:
-                for trace in {e.observation.trace_id for e in evidence}:
-                    places |= by_trace.get((org, trace), {})
-            yield Component(org, evidence, places, len(indices) < len(evidence)), indices
 
-    def _tie(
-        self,
-        usable: list[tuple[Evidence, int]],
-        parents: dict[tuple[str, bytes, bytes], bytes],
-        union: _Union,
-    ) -> None:
-        """Union whatever settlement might join: rather too much than too little."""
-        leaves_at: dict[tuple[str, bytes, bytes], int] = {}
-        first: dict[tuple[str, str, Any], int] = {}
-        for number, (e, _) in enumerate(usable):
-            o = e.observation
-            for kind, value in (("response", o.response_id), ("request", o.request_id)):
-                if value:
-                    union.join(first.setdefault((kind, o.org_id, value), number), number)
-            if e.place is not None:
-                union.join(first.setdefault(("span", o.org_id, e.place), number), number)
-                if o.role is Role.LEAF:
-                    leaves_at.setdefault((o.org_id, o.trace_id, o.span_id), number)
-        for number, (e, _) in enumerate(usable):
-            if e.place is None:
-                continue
-            org, trace, span = e.observation.org_id, *e.place
-            for _ in range(MAX_DEPTH):
-                parent = parents.get((org, trace, span), b"")
-                if not parent or parent == span:
-                    break
-                leaf = leaves_at.get((org, trace, parent))
-                if leaf is not None:
-                    union.join(leaf, number)
-                    break
-                span = parent
-        if self.rules.usage_join:
-            self._tie_usage(usable, union)
-
-    def _tie_usage(self, usable: list[tuple[Evidence, int]], union: _Union) -> None:
-        alike: dict[tuple[str, str, int, int | None], list[int]] = defaultdict(list)
-        for number, (e, _) in enumerate(usable):
-            o = e.observation
-            if o.role is Role.LEAF and o.usage.input_tokens and o.scope_name:
-                alike[o.org_id, o.service_name, o.usage.input_tokens, o.usage.output_tokens].append(number)
-        for numbers in alike.values():
-            numbers.sort(key=lambda number: usable[number][0].observation.started_ns)
-            for position, number in enumerate(numbers):
-                one: Observation = usable[number][0].observation
-                latest = max(one.started_ns, one.ended_ns) + self.rules.tolerance_ns
-                for later in numbers[position + 1 :]:
-                    other = usable[later][0].observation
-                    if other.started_ns > latest:
-                        break
-                    if may_join_by_usage(one, other, self.rules):
-                        union.join(number, later)
+def _identity(evidence: Evidence) -> tuple[str, int]:
+    return evidence.observation.org_id, evidence.content
 
 
-class _Union:
-    def __init__(self, size: int) -> None:
-        self._root = list(range(size))
-
-    def find(self, item: int) -> int:
-        root = self._root
-        while root[item] != item:
-            root[item] = root[root[item]]
-            item = root[item]
-        return item
-
-    def join(self, one: int, other: int) -> None:
-        first, second = self.find(one), self.find(other)
-        if first != second:
-            self._root[max(first, second)] = min(first, second)
-
-
-def _equals(column: Any, role: Role) -> NDArray[np.bool_]:
-    values = column.dictionary.to_pylist()
-    wanted = np.array([value == role.value for value in values], np.bool_)
-    indices = column.indices.to_numpy(zero_copy_only=False)
-    result: NDArray[np.bool_] = wanted[indices]
-    return result
-
-
-def _shared(mine: keys.U64, others: keys.U64 | None) -> NDArray[np.bool_]:
+def _shared(mine: keys.U64, others: keys.U64 | None) -> Bools:
     """Which of `mine` (0 = none) occur more than once among mine and others."""
     values, inverse, counts = np.unique(mine, return_inverse=True, return_counts=True)
     shared = counts > 1
     if others is not None:
         shared |= np.isin(values, others)
     shared &= values != 0
-    result: NDArray[np.bool_] = shared[inverse]
+    result: Bools = shared[inverse]
     return result
 
 
-def _window(started: NDArray[np.int64], margin: int) -> tuple[int, int]:
-    return max(int(started.min()) - margin, 0), int(started.max()) + margin
+def _window(batch: Batch, rows: I64) -> tuple[int, int]:
+    """A day before and after these rows, ns since the epoch."""
+    if not len(rows):
+        return 0, 0
+    return max(int(batch.started[rows].min()) - DAY_NS, 0), int(batch.ended[rows].max()) + DAY_NS
+
+
+def _days(window: tuple[int, int]) -> range:
+    return range(window[0] // DAY_NS, window[1] // DAY_NS + 1)
 
 
 def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -105,6 +105,23 @@ def combine(*parts: U64) -> U64:
     return total
 
 
+def nonzero_rows(rows: U64) -> NDArray[np.bool_]:
+    """Which rows of a matrix hold anything but zeros."""
+    result: NDArray[np.bool_] = np.bitwise_or.reduce(rows, axis=1) != 0
+    return result
+
+
 def where_present(present: NDArray[np.bool_], hashed: U64) -> U64:
     """`hashed` where something is present (never 0 there), else 0."""
     return np.where(present, np.where(hashed == 0, np.uint64(1), hashed), np.uint64(0))
+
+
+def hash_texts(texts: list[str]) -> U64:
+    """Hash Python strings as the columns of a batch are hashed."""
+    return hash_text(pa.array(texts, pa.string()))
+
+
+def trace_keys(orgs: U64, words: U64) -> U64:
+    """Keys of (org, trace) from org hashes and raw trace ids (two words each)."""
+    hashed = where_present(nonzero_rows(words), hash_words(words, np.zeros(len(words), np.uint64)))
+    return where_present(hashed != 0, combine(orgs, hashed))

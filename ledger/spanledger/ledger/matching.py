@@ -49,11 +49,6 @@ def providers_compatible(one: str, other: str) -> bool:
     return one == other or not one or not other or one in MAKERS or other in MAKERS
 
 
-def has_usage(usage: Usage) -> bool:
-    """Whether any token class or count is known."""
-    return usage.is_known
-
-
 def failed(observation: Observation) -> bool:
     """A failed attempt that no provider bills: an error, and nothing is known to have been consumed."""
     return observation.status == "error" and not observation.usage.is_known and observation.exact_cost_usd is None
@@ -111,6 +106,25 @@ def overlap(one: Observation, other: Observation, tolerance_ns: int) -> bool:
     return (
         one.started_ns <= max(other.started_ns, other.ended_ns) + tolerance_ns
         and other.started_ns <= max(one.started_ns, one.ended_ns) + tolerance_ns
+    )
+
+
+def ids_agree(one: Observation, other: Observation) -> bool:
+    """Whether no id contradicts that both are one call."""
+    if one.response_id and other.response_id:
+        return one.response_id == other.response_id
+    return not one.request_id or not other.request_id or one.request_id == other.request_id
+
+
+def may_join_by_usage(one: Observation, other: Observation, tolerance_ns: int) -> bool:
+    """Whether two leaves of one service with equal usage can be one call although no id says so."""
+    return (
+        one.scope_name != other.scope_name
+        and not (one.response_id and other.response_id)
+        and ids_agree(one, other)
+        and models_compatible(one, other)
+        and providers_compatible(one.provider, other.provider)
+        and overlap(one, other, tolerance_ns)
     )
 
 

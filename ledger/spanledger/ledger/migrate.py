@@ -14,7 +14,7 @@ migration that was interrupted is simply run again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -22,13 +22,13 @@ from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
-from spanledger.ledger.client import store_errors
+from spanledger.ledger.database import Database
 from spanledger.ledger.errors import PermanentStoreError
 
 DATABASE: Final = "spanledger"
 _FILE_NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)(?::([^{}]*))?\}\}")
-_TOKEN: Final = re.compile(r"--[^\n]*|'(?:[^'\\]|\\.|'')*'|`[^`]*`|;|[^-';`]+|-", re.DOTALL)
+_PIECE: Final = re.compile(r"--[^\n]*|'(?:[^'\\]|\\.|'')*'|`[^`]*`|;|[^-';`]+|-", re.DOTALL)
 _BOOTSTRAP: Final = 0
 
 
@@ -106,11 +106,11 @@ def _distributed(table: str, key: str, cluster: str) -> str:
 def split(text: str) -> Iterator[str]:
     """The statements of an SQL text; comments are dropped, semicolons inside quotes do not count."""
     statement: list[str] = []
-    for token in (*_TOKEN.findall(text), ";"):
-        if token.startswith("--"):
+    for piece in (*_PIECE.findall(text), ";"):
+        if piece.startswith("--"):
             continue
-        if token != ";":
-            statement.append(token)
+        if piece != ";":
+            statement.append(piece)
             continue
         whole = "".join(statement).strip()
         statement.clear()
@@ -125,23 +125,19 @@ def pending(client: Client) -> tuple[Migration, ...]:
         PermanentStoreError: a newer version of Spanledger has migrated this store.
     """
     known = migrations()
-    with store_errors("reading the schema's version"):
-        exists = client.query(
-            "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'schema_migrations'",
-            parameters={"database": DATABASE},
-        ).first_row[0]
-        applied: dict[int, str] = {}
-        if exists:
-            rows: Sequence[Sequence[object]] = client.query(
-                f"SELECT number, name FROM {DATABASE}.schema_migrations FINAL ORDER BY number"
-            ).result_rows
-            applied = {int(str(number)): str(name) for number, name in rows}
+    applied = dict(_applied(Database(client)))
     newer = sorted(set(applied) - {migration.number for migration in known})
     if newer:
         raise PermanentStoreError(
             f"the store was migrated by a newer spanledger (schema {applied[newer[-1]]}): upgrade spanledger"
         )
     return tuple(migration for migration in known if migration.number != _BOOTSTRAP and migration.number not in applied)
+
+
+def _applied(database: Database) -> Iterator[tuple[int, str]]:
+    doing = "reading the schema's version"
+    if database.rows("schema_exists", {}, doing)[0][0]:
+        yield from ((int(number), str(name)) for number, name in database.rows("schema_applied", {}, doing))
 
 
 def migrate(client: Client, *, cluster: str = "", dry_run: bool = False) -> tuple[Migration, ...]:
@@ -159,16 +155,12 @@ def migrate(client: Client, *, cluster: str = "", dry_run: bool = False) -> tupl
         return todo
     bootstrap = migrations()[0]
     assert bootstrap.number == _BOOTSTRAP
-    with store_errors(f"applying {bootstrap.name}"):
-        for statement in bootstrap.statements(cluster):
-            client.command(statement)
-    for migration in todo:
-        with store_errors(f"applying {migration.name}"):
-            for statement in migration.statements(cluster):
-                client.command(statement)
-            client.insert(
-                f"{DATABASE}.schema_migrations",
-                [[migration.number, migration.name, datetime.now(UTC)]],
-                column_names=["number", "name", "applied_at"],
-            )
+    database = Database(client)
+    for migration in (bootstrap, *todo):
+        doing = f"applying {migration.name}"
+        for statement in migration.statements(cluster):
+            database.command(statement, doing)
+        if migration.number != _BOOTSTRAP:
+            row = [migration.number, migration.name, datetime.now(UTC)]
+            database.insert_rows("schema_migrations", ["number", "name", "applied_at"], [row], doing)
     return todo

@@ -1,8 +1,9 @@
 """The ledger: one writer that turns observations into calls, and what readers need.
 
-`Ledger.ingest` has no transaction to lean on. It is crash-safe by the order of its writes: calls, witnesses and tool
-calls first, then rollups and counters, evidence last. Evidence in the store is the mark that everything before it is
-done; whatever was interrupted is simply ingested again and writes the same rows.
+`Ledger.ingest` has no transaction to lean on. It is crash-safe by the order of its writes: first a note of what will
+be touched, then calls, witnesses and tool calls, then the evidence itself, then rollups and counters. Evidence in the
+store is the mark that its calls are settled; a note without an end is the mark that rollups are not. Whatever was
+interrupted is simply done again, and writes the same rows.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.query import QueryResult
-from numpy.typing import NDArray
 
-from spanledger.ledger import rollups, writing
+from spanledger.ledger import counters, writing
 from spanledger.ledger.client import Lock, StoreTarget, connect, store_errors
-from spanledger.ledger.columns import SPAN_LINKS
 from spanledger.ledger.counters import Counter
-from spanledger.ledger.evidence import EARLIEST_NS, Batch, array, believable_start, table
-from spanledger.ledger.gather import Component, Gatherer, SpanLink
+from spanledger.ledger.database import Database
+from spanledger.ledger.evidence import Batch
+from spanledger.ledger.gather import Gatherer, SpanLink
+from spanledger.ledger.keeper import Keeper
+from spanledger.ledger.known import Known
 from spanledger.ledger.migrate import Migration, migrate
-from spanledger.ledger.pricing import Pricer, price
-from spanledger.ledger.settlement import Evidence, Rules, SettledCall, Witness, says_money, settle
-from spanledger.ledger.sql import query
+from spanledger.ledger.pricing import Pricer
+from spanledger.ledger.rollups import Rollups
+from spanledger.ledger.settle import Settler, Work
+from spanledger.ledger.settlement import Rules
 from spanledger.ledger.tokens import Tokens
-from spanledger.semconv.observation import Observation, ToolCall
-
-DEFAULT_ORG: Final = "default"
+from spanledger.semconv.observation import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class IngestReport:
         repeated: already in the store, or twice in the batch; they change nothing.
         calls: rows of calls written (new, or settled anew because of new evidence).
         calls_removed: rows taken back because their evidence turned out to witness another call.
-        duplicates: new and old pieces of evidence in the settled components that do not bill.
+        duplicates: pieces of evidence in what was settled that do not bill.
         links: places of other spans handed in.
     """
 
@@ -55,20 +56,6 @@ class IngestReport:
     calls_removed: int = 0
     duplicates: int = 0
     links: int = 0
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one ingest is going to write."""
-
-    version: int
-    calls: list[Any] = field(default_factory=list[Any])
-    dead: set[tuple[str, int, bytes, int]] = field(default_factory=set[tuple[str, int, bytes, int]])
-    witnesses: list[writing.WitnessRow] = field(default_factory=list[writing.WitnessRow])
-    tool_calls: list[writing.ToolCallRow] = field(default_factory=list[writing.ToolCallRow])
-    touched: set[rollups.Bucket] = field(default_factory=set[rollups.Bucket])
-    count: int = 0
-    duplicates: int = 0
 
 
 class Ledger:
@@ -94,18 +81,23 @@ class Ledger:
             clock: ns since the epoch, UTC.
         """
         self.client = client
+        """The writing client: fine for administration, not for long reads."""
         self.tokens = Tokens(client, clock=clock)
-        self._prices = prices
-        self._reader = reader or client
-        self._store_lock = lock
-        self._rules = rules or Rules()
         self._clock = clock
-        self._gatherer = Gatherer(client, self._rules)
-        self._writing = threading.Lock()
-        self._reading = threading.Lock()
-        with store_errors("reading the last version"):
-            last: int = client.query("SELECT max(version) FROM spanledger.calls_settled").first_row[0]
-        self._version = last
+        self._database = Database(client)
+        self._reader = Database(reader or client)
+        self._store_lock = lock
+        self._known = Known(self._database)
+        rules = rules or Rules()
+        self._gatherer = Gatherer(self._database, self._known, rules)
+        self._settler = Settler(self._database, self._gatherer, prices, rules)
+        self._rollups = Rollups(self._database)
+        self._writing = threading.RLock()
+        self._reading = threading.RLock()
+        self._version = self._last_version()
+        self._rollups.recover()
+        self._roll_up(wait=False)
+        self._keeper: Keeper | None = None
 
     @classmethod
     def open(
@@ -127,20 +119,28 @@ class Ledger:
         try:
             client = connect(target)
             migrate(client, cluster=target.cluster)
-            return cls(client, prices, reader=connect(target), lock=lock, rules=rules, clock=clock)
+            ledger = cls(client, prices, reader=connect(target), lock=lock, rules=rules, clock=clock)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
+        ledger._keeper = Keeper(lambda: ledger._roll_up(wait=True))
+        return ledger
 
     def close(self) -> None:
-        """Close the store and give its lock back. Waits for a running `ingest`."""
-        with self._writing:
-            for client in {id(self._reader): self._reader, id(self.client): self.client}.values():
-                client.close()
-            if self._store_lock is not None:
-                self._store_lock.release()
-                self._store_lock = None
+        """Finish the rollups, close the store and give its lock back. Waits for a running `ingest`."""
+        if self._keeper is not None:
+            self._keeper.stop()
+        with self._writing, self._reading:
+            try:
+                self._rollups.run(self._next_version())
+                self._rollups.finish(self._next_version())
+            finally:
+                for client in {id(d.client): d.client for d in (self._reader, self._database)}.values():
+                    client.close()
+                if self._store_lock is not None:
+                    self._store_lock.release()
+                    self._store_lock = None
 
     def migrate(self, *, cluster: str = "", dry_run: bool = False) -> tuple[Migration, ...]:
         """See `spanledger.ledger.migrate.migrate`."""
@@ -149,7 +149,10 @@ class Ledger:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink] = ()) -> IngestReport:
-        """Settle new evidence into calls, roll up, count. On return everything is durable and can be queried.
+        """Settle new evidence into calls. On return it is durable, and calls can be queried.
+
+        Rollups and counters are brought up to date at once when the last time was a while ago, else within about a
+        second; `query` and `counters` always see everything that was ingested before them.
 
         The same evidence again, in any order or split, changes nothing. An exception leaves nothing half done that
         calling again with the same evidence would not complete.
@@ -163,18 +166,19 @@ class Ledger:
             PermanentStoreError: the store refuses this.
         """
         with self._writing:
-            return self._ingest(observations, links)
-
-    def _ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink]) -> IngestReport:
-        now = self._clock()
-        self._version = max(now, self._version + 1)
-        work = _Work(self._version)
-        batch = self._new_evidence(observations, now)
-        if len(batch) or links:
-            self._settle(batch, links, work)
-        self._write(work)
-        rollups.refresh(self.client, work.touched, work.version)
-        self._commit(batch, links, now)
+            try:
+                batch = self._new_evidence(observations)
+                work = Work(self._next_version())
+                if len(batch) or links:
+                    work = self._settler.work(batch, links, work.version)
+                    self._write(batch, links, work)
+            except BaseException:
+                # Nobody knows what got into the store: ask it again.
+                self._known.forget()
+                raise
+            self._roll_up(wait=True)
+            if self._rollups.dirty and self._keeper is not None:
+                self._keeper.wake(self._rollups.due_in)
         return IngestReport(
             observations=len(observations),
             new=len(batch),
@@ -185,214 +189,73 @@ class Ledger:
             links=len(links),
         )
 
-    def _new_evidence(self, observations: Sequence[Observation], now: int) -> Batch:
-        stamped = [o if o.received_ns else replace(o, received_ns=now) for o in observations]
-        batch = Batch(stamped)
-        if not stamped:
+    def _new_evidence(self, observations: Sequence[Observation]) -> Batch:
+        now = self._clock()
+        batch = Batch([o if o.received_ns else replace(o, received_ns=now) for o in observations])
+        if not len(batch):
             return batch
         # Of repeats within the batch, the earliest receipt stays.
         order = np.argsort(batch.received, kind="stable")
         _, first = np.unique(batch.content[order], return_index=True)
-        keep = np.zeros(len(batch), np.bool_)
-        keep[order[first]] = True
-        keep &= ~self._gatherer.known(batch)
-        if keep.all():
-            return batch
-        return Batch([o for o, wanted in zip(stamped, keep.tolist(), strict=True) if wanted])
+        new = np.zeros(len(batch), np.bool_)
+        new[order[first]] = True
+        new &= ~self._gatherer.repeated(batch)
+        return batch if new.all() else batch.take(np.flatnonzero(new))
 
-    def _settle(self, batch: Batch, links: Sequence[SpanLink], work: _Work) -> None:
-        gathered = self._gatherer.gather(batch, links)
-        self._settle_alone(batch, gathered.alone, work)
-        self._settle_components(gathered.components, work)
-        aggregates = [Evidence(int(batch.content[index]), batch.observations[index]) for index in gathered.aggregates]
-        self._suppress([Witness(e, "aggregate", "aggregate") for e in aggregates if says_money(e.observation)], work)
+    def _write(self, batch: Batch, links: Sequence[SpanLink], work: Work) -> None:
+        touched = work.added | work.restated
+        if touched:
+            self._rollups.begin(work.version, touched)
+        if work.dead:
+            work.calls.append(writing.tombstones(work.dead, work.version))
+        for rows in work.calls:
+            self._database.insert("calls_settled", rows, "writing calls")
+        if work.witnesses:
+            rows = writing.witnesses_table(work.witnesses, work.version)
+            self._database.insert("witnesses_settled", rows, "writing witnesses")
+        if work.tool_calls:
+            rows = writing.tool_calls_table(work.tool_calls, work.version)
+            self._database.insert("tool_calls_settled", rows, "writing tool calls")
+        self._rollups.touch(work.added, restated=False)
+        self._rollups.touch(work.restated, restated=True)
+        if links:
+            self._database.insert("span_links", writing.links_table(links, self._clock()), "writing span links")
+        if len(batch):
+            self._database.insert("observations", batch.table(), "writing evidence")
+            self._known.add(batch)
 
-    def _settle_alone(self, batch: Batch, alone: NDArray[np.int64], work: _Work) -> None:
-        if not len(alone):
-            return
-        chosen = batch if len(alone) == len(batch) else Batch([batch.observations[i] for i in alone.tolist()])
-        costs = price(self._prices, chosen.observations)
-        ids = writing.call_keys(chosen).own()
-        work.calls.append(writing.calls_table(chosen, ids, costs, None, work.version))
-        work.count += len(chosen)
-        self._touch(chosen, work)
-        for row, o in enumerate(chosen.observations):
-            if o.tool_calls:
-                started = int(chosen.started[row])
-                work.tool_calls += _tool_rows(o.org_id, started, ids[row].astype("<u8").tobytes(), o.tool_calls)
+    def _next_version(self) -> int:
+        self._version = max(self._clock(), self._version + 1)
+        return self._version
 
-    def _settle_components(self, components: Sequence[Component], work: _Work) -> None:
-        if not components:
-            return
-        settled = [settle(component.members, component.parents, self._rules) for component in components]
-        calls = [call for settlement in settled for call in settlement.calls]
-        if calls:
-            self._settled_calls(calls, components, work)
-        self._suppress([w for settlement in settled for w in settlement.suppressed], work)
+    def _last_version(self) -> int:
+        rows = self._database.rows("last_version", {}, "reading the last version")
+        return int(rows[0][0])
 
-    def _settled_calls(self, calls: Sequence[SettledCall], components: Sequence[Component], work: _Work) -> None:
-        merged = Batch([call.merged for call in calls])
-        own = writing.call_keys(merged)
-        anchors = writing.call_keys(Batch([call.anchor.observation for call in calls]))
-        by_place = np.array([call.by_place for call in calls], np.bool_)
-        ids = np.where(
-            ((own.response != 0).any(axis=1) & ~by_place)[:, None],
-            own.response,
-            np.where(((own.request != 0).any(axis=1) & ~by_place)[:, None], own.request, _place(anchors)),
-        )
-        costs = price(self._prices, merged.observations)
-        work.calls.append(
-            writing.calls_table(merged, ids, costs, [len(call.witnesses) for call in calls], work.version)
-        )
-        work.count += len(calls)
-        self._touch(merged, work)
-        raw = [row.astype("<u8").tobytes() for row in ids]
-        written = {
-            (call.merged.org_id, int(minute), call_id)
-            for call, minute, call_id in zip(calls, writing.minutes(merged.started), raw, strict=True)
-        }
-        self._bury(components, written, work)
-        self._witness(calls, raw, merged, work)
-
-    def _bury(self, components: Sequence[Component], written: set[tuple[str, int, bytes]], work: _Work) -> None:
-        """Take back rows that earlier evidence (or an interrupted ingest) left under keys that are no call's now."""
-        candidates: set[bytes] = set()
-        times: set[int] = set()
-        for component in components:
-            batch = Batch([e.observation for e in component.members])
-            found = writing.call_keys(batch)
-            for kind in (found.response, found.request, found.place, found.content):
-                candidates |= {row.astype("<u8").tobytes() for row in kind if row.any()}
-            minutes = writing.minutes(batch.started).tolist()
-            times |= set(minutes)
-            work.touched |= {(component.org_id, minute) for minute in minutes}
-        for chunk in _chunked(sorted(candidates)):
-            with store_errors("looking up calls"):
-                rows = self.client.query(
-                    query("existing_calls"),
-                    parameters={"minutes": sorted(times), "calls": [call_id.hex() for call_id in chunk]},
-                ).result_rows
-            for org, minute, call_id, started in rows:
-                if (org, minute, bytes(call_id)) not in written:
-                    work.dead.add((org, minute, bytes(call_id), started))
-                    work.touched.add((org, minute))
-
-    def _witness(self, calls: Sequence[SettledCall], ids: Sequence[bytes], merged: Batch, work: _Work) -> None:
-        duplicates = [w.evidence.observation for call in calls for w in call.witnesses if w.role == "duplicate"]
-        would_be = iter(price(self._prices, duplicates))
-        for row, (call, call_id) in enumerate(zip(calls, ids, strict=True)):
-            started = int(merged.started[row])
-            work.tool_calls += _tool_rows(call.merged.org_id, started, call_id, call.merged.tool_calls)
-            for witness in call.witnesses:
-                o = witness.evidence.observation
-                cost = next(would_be).total if witness.role == "duplicate" else None
-                role = witness.role if len(call.witnesses) > 1 else ""
-                work.duplicates += role == "duplicate"
-                work.witnesses.append(
-                    writing.WitnessRow(
-                        witness.evidence.content, o, _started(o), call_id if role else b"", role, witness.reason, cost
-                    )
-                )
-
-    def _suppress(self, witnesses: Sequence[Witness], work: _Work) -> None:
-        costs = price(self._prices, [w.evidence.observation for w in witnesses])
-        for witness, cost in zip(witnesses, costs, strict=True):
-            o = witness.evidence.observation
-            work.duplicates += 1
-            work.witnesses.append(
-                writing.WitnessRow(
-                    witness.evidence.content, o, _started(o), b"", witness.role, witness.reason, cost.total
-                )
-            )
-
-    @staticmethod
-    def _touch(batch: Batch, work: _Work) -> None:
-        orgs = [o.org_id for o in batch.observations]
-        work.touched |= set(zip(orgs, writing.minutes(batch.started).tolist(), strict=True))
-
-    def _write(self, work: _Work) -> None:
-        with store_errors("writing calls"):
-            if work.dead:
-                work.calls.append(writing.tombstones(sorted(work.dead), work.version))
-            for rows in work.calls:
-                self.client.insert_arrow("spanledger.calls_settled", rows)
-        with store_errors("writing witnesses"):
-            if work.witnesses:
-                self.client.insert_arrow(
-                    "spanledger.witnesses_settled", writing.witnesses_table(work.witnesses, work.version)
-                )
-        with store_errors("writing tool calls"):
-            if work.tool_calls:
-                self.client.insert_arrow(
-                    "spanledger.tool_calls_settled", writing.tool_calls_table(work.tool_calls, work.version)
-                )
-
-    def _commit(self, batch: Batch, links: Sequence[SpanLink], now: int) -> None:
-        with store_errors("writing evidence"):
-            if links:
-                self.client.insert_arrow("spanledger.span_links", _links_table(links, now))
-            if len(batch):
-                self.client.insert_arrow("spanledger.observations", batch.table())
+    def _roll_up(self, *, wait: bool) -> None:
+        """Bring rollups up to date; with `wait` only when they are due."""
+        with self._writing:
+            if self._rollups.dirty and not (wait and self._rollups.due_in > 0):
+                self._rollups.run(self._next_version())
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> QueryResult:
         """Run read-only SQL; times come back as aware datetimes, money as Decimal.
 
+        Sees everything that was ingested before, rollups included.
+
         Raises:
             RetryableStoreError, PermanentStoreError: the message starts with what was being done.
         """
+        self._roll_up(wait=False)
         with self._reading, store_errors("running a query"):
-            return self._reader.query(sql, parameters=dict(parameters or {}), settings={"readonly": 2})
+            return self._reader.client.query(  # pyright: ignore[reportUnknownMemberType]
+                sql, parameters=dict(parameters or {}), settings={"readonly": 2}
+            )
 
     def counters(self, org_id: str | None = None) -> list[Counter]:
         """All counters, or those of one org; see `spanledger.ledger.counters` for their names."""
-        rows = self.query(query("counters"), {"org": org_id or ""}).result_rows
-        return [Counter(*row) for row in rows]
-
-
-def _place(found: writing.CallKeys) -> NDArray[np.uint64]:
-    return np.where((found.place != 0).any(axis=1)[:, None], found.place, found.content)
-
-
-def _started(observation: Observation) -> int:
-    return believable_start(observation.started_ns, observation.ended_ns, observation.received_ns)
-
-
-def _tool_rows(org_id: str, started_ns: int, call_id: bytes, calls: Sequence[ToolCall]) -> list[writing.ToolCallRow]:
-    return [
-        writing.ToolCallRow(
-            org_id,
-            started_ns,
-            call_id,
-            position,
-            {
-                "tool_name": call.name,
-                "tool_call_id": call.id,
-                "kind": call.kind,
-                "is_error": call.is_error,
-                "input_bytes": call.input_bytes,
-                "output_bytes": call.output_bytes,
-                "input": call.input,
-                "output": call.output,
-            },
-        )
-        for position, call in enumerate(calls)
-    ]
-
-
-def _links_table(links: Sequence[SpanLink], now: int) -> Any:
-    columns: dict[str, list[Any]] = {
-        "org_id": [link.org_id for link in links],
-        "trace_id": [link.trace_id for link in links],
-        "span_id": [link.span_id for link in links],
-        "parent_span_id": [link.parent_span_id for link in links],
-        "started_at": [
-            link.started_ns if EARLIEST_NS <= link.started_ns <= now + 86_400 * 10**9 else now for link in links
-        ],
-    }
-    return table(SPAN_LINKS, {c.name: array(c.kind, columns[c.name]) for c in SPAN_LINKS})
-
-
-def _chunked(values: Sequence[bytes], size: int = 5_000) -> list[Sequence[bytes]]:
-    return [values[start : start + size] for start in range(0, len(values), size)]
+        self._roll_up(wait=False)
+        with self._reading:
+            return counters.read(self._reader, org_id or "")

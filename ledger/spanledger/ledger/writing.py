@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import is_
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spanledger.ledger import keys
-from spanledger.ledger.arrow import pa
-from spanledger.ledger.columns import CALLS_SETTLED, TOOL_CALLS_SETTLED, WITNESSES_SETTLED, Column, Kind
-from spanledger.ledger.evidence import EARLIEST_NS, Batch, array, table
+from spanledger.ledger.arrow import pa, pc
+from spanledger.ledger.columns import CALLS_SETTLED, SPAN_LINKS, TOOL_CALLS_SETTLED, WITNESSES_SETTLED, Column, Kind
+from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, Batch, Bools, array, fixed, table, times
+from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.cost import Cost
-from spanledger.semconv.observation import Observation
+from spanledger.semconv.observation import Observation, ToolCall
 from spanledger.semconv.usage import TOKEN_CLASSES
 
 _MS: Final = 1_000_000
@@ -78,26 +80,26 @@ class CallKeys:
         """Each row's call id by the order of DESIGN: response id, request id, trace and span, else the content."""
         chosen = self.content
         for better in (self.place, self.request, self.response):
-            chosen = np.where((better != 0).any(axis=1)[:, None], better, chosen)
+            chosen = np.where(keys.nonzero_rows(better)[:, None], better, chosen)
         return chosen
 
 
 def call_keys(batch: Batch) -> CallKeys:
     """128-bit call ids: a stable hash of the org and the id (nothing that later evidence could change)."""
-    org = batch.org
-    response = batch.columns["response_id"]
-    request = batch.columns["request_id"]
+    response, request = batch.columns["response_id"], batch.columns["request_id"]
     return CallKeys(
-        _two_lanes("response", org, [keys.hash_text(response, lane) for lane in (0, 1)], batch.response != 0),
-        _two_lanes("request", org, [keys.hash_text(request, lane) for lane in (0, 1)], batch.request != 0),
-        _two_lanes("place", org, [batch.span, batch.trace], batch.span != 0),
-        _two_lanes("content", org, [batch.content, batch.content], np.ones(len(batch), np.bool_)),
+        _two_lanes("response", batch, [keys.hash_text(response, lane) for lane in (0, 1)], batch.response != 0),
+        _two_lanes("request", batch, [keys.hash_text(request, lane) for lane in (0, 1)], batch.request != 0),
+        _two_lanes("place", batch, [batch.span, batch.trace], batch.span != 0),
+        _two_lanes("content", batch, [batch.content, batch.content], np.ones(len(batch), np.bool_)),
     )
 
 
-def _two_lanes(salt: str, org: keys.U64, hashes: Sequence[keys.U64], present: NDArray[np.bool_]) -> NDArray[np.uint64]:
+def _two_lanes(salt: str, batch: Batch, hashes: Sequence[keys.U64], present: Bools) -> keys.U64:
+    if not present.any():
+        return np.zeros((len(batch), 2), np.uint64)
     lanes = [
-        keys.where_present(present, keys.combine(org + np.uint64(_SALTS[salt] + 8 * lane), hashed))
+        keys.where_present(present, keys.combine(batch.org + np.uint64(_SALTS[salt] + 8 * lane), hashed))
         for lane, hashed in enumerate(hashes)
     ]
     return np.ascontiguousarray(np.column_stack(lanes))
@@ -117,30 +119,21 @@ def calls_table(
     version: int,
 ) -> Any:
     """Rows of ``calls_settled``: one for each (merged) observation of the batch."""
-    observations = batch.observations
     rows = len(batch)
     columns: dict[str, Any] = {name: batch.columns[name] for name in _FROM_OBSERVED}
-    columns["call_id"] = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), rows, [None, pa.py_buffer(np.ascontiguousarray(call_ids, "<u8").tobytes())]
-    )
-    columns["started_at"] = pa.array(batch.started).cast(pa.timestamp("ns", "UTC"))
+    columns["call_id"] = fixed(np.ascontiguousarray(call_ids, "<u8").tobytes(), 16)
+    columns["started_at"] = times(batch.started)
     columns["started_minute"] = pa.array(minutes(batch.started).astype(np.uint32))
     columns["duration_ms"] = _durations(batch)
-    columns["ttft_ms"] = pa.array([None if o.ttft_ns is None else o.ttft_ns / _MS for o in observations], pa.float64())
-    columns["input_tokens"] = array(Kind.COUNT_OR_NULL, batch.input_tokens)
-    columns["output_tokens"] = array(Kind.COUNT_OR_NULL, batch.output_tokens)
+    columns["ttft_ms"] = _milliseconds(batch.columns["ttft_ns"])
+    columns["input_tokens"] = _counts(batch.input_tokens)
+    columns["output_tokens"] = _counts(batch.output_tokens)
     for name, token_class in _CALL_TOKENS.items():
         columns[name] = batch.columns[token_class]
-    columns["cache_write_tokens"] = array(Kind.COUNT_OR_NULL, [o.usage.cache_write_tokens for o in observations])
-    columns["web_searches"] = array(Kind.COUNT_OR_NULL, [o.usage.counts.get("web_searches") for o in observations])
-    columns["usage"] = array(Kind.COUNT_MAP, [quantities(o) for o in observations])
-    columns["cost_usd"] = array(Kind.MONEY_OR_NULL, [cost.total for cost in costs])
-    columns["cost_low_usd"] = array(Kind.MONEY_OR_NULL, [cost.low for cost in costs])
-    columns["cost_high_usd"] = array(Kind.MONEY_OR_NULL, [cost.high for cost in costs])
-    columns["cost_status"] = array(Kind.WORD, [cost.status.value for cost in costs])
-    columns["cost_reason"] = array(Kind.WORD, [cost.reason for cost in costs])
-    columns["class_cost_usd"] = array(Kind.MONEY_MAP, [cost.by_class for cost in costs])
-    columns["price_id"] = array(Kind.WORD, [cost.price_id for cost in costs])
+    columns["cache_write_tokens"] = _cache_writes(batch)
+    columns["web_searches"] = _web_searches(batch)
+    columns["usage"] = _quantities(batch)
+    columns |= _money_columns(costs)
     columns["witness_count"] = array(Kind.SMALL, [1] * rows if witness_counts is None else witness_counts)
     columns["version"] = pa.array(np.full(rows, version, np.uint64))
     columns["is_deleted"] = pa.array(np.zeros(rows, np.uint8))
@@ -148,39 +141,93 @@ def calls_table(
 
 
 def _durations(batch: Batch) -> Any:
-    started = batch.columns["started_ns"].to_numpy().astype(np.float64)
-    ended = batch.columns["ended_ns"].to_numpy().astype(np.float64)
-    believed = (batch.columns["started_ns"].to_numpy() >= EARLIEST_NS) & (ended >= started)
-    exact = (batch.columns["ended_ns"].to_numpy() - batch.columns["started_ns"].to_numpy()).astype(np.float64) / _MS
-    return pa.array(np.where(believed, exact, 0.0), mask=~believed)
+    sent, ended = batch.columns["started_ns"].to_numpy(), batch.columns["ended_ns"].to_numpy()
+    believed = ~batch.odd & (ended >= sent)
+    lasted = np.where(believed, ended - sent, np.uint64(0)).astype(np.float64) / _MS
+    return pa.array(lasted, mask=~believed)
+
+
+def _milliseconds(nanoseconds: Any) -> Any:
+    return pc.divide(nanoseconds.cast(pa.float64(), safe=False), float(_MS))
+
+
+def _counts(numbers: tuple[keys.U64, Bools]) -> Any:
+    values, known = numbers
+    return pa.array(values, mask=~known)
+
+
+def _cache_writes(batch: Batch) -> Any:
+    total = batch.columns["cache_write"]
+    for name in ("cache_write_5m", "cache_write_1h"):
+        more = batch.columns[name]
+        if more.null_count < len(more):
+            both = pc.add(pc.fill_null(total, pa.scalar(0, pa.uint64())), pc.fill_null(more, pa.scalar(0, pa.uint64())))
+            total = pc.if_else(pc.and_(total.is_null(), more.is_null()), pa.scalar(None, pa.uint64()), both)
+    return total
+
+
+def _web_searches(batch: Batch) -> Any:
+    if len(batch.columns["usage_counts"].keys) == 0:
+        return pa.nulls(len(batch), pa.uint64())
+    return array(Kind.COUNT_OR_NULL, [o.usage.counts.get("web_searches") for o in batch.observations])
+
+
+def _quantities(batch: Batch) -> Any:
+    """Every known token class and count of each call, by name, as one map column."""
+    if len(batch.columns["usage_counts"].keys):
+        return array(Kind.COUNT_MAP, [quantities(o) for o in batch.observations])
+    present = [name for name in TOKEN_CLASSES if batch.columns[name].null_count < len(batch)]
+    if not present:
+        return array(Kind.COUNT_MAP, [_NO_ENTRIES] * len(batch))
+    known = np.column_stack([batch.columns[name].is_valid().to_numpy(zero_copy_only=False) for name in present])
+    values = np.column_stack([batch.columns[name].fill_null(0).to_numpy(zero_copy_only=False) for name in present])
+    offsets = np.zeros(len(batch) + 1, np.int32)
+    np.cumsum(known.sum(axis=1), out=offsets[1:])
+    names = pa.array(present, pa.string()).take(pa.array(np.nonzero(known)[1]))
+    return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values[known]))
+
+
+def _money_columns(costs: Sequence[Cost]) -> dict[str, Any]:
+    totals = [cost.total for cost in costs]
+    columns: dict[str, Any] = {"cost_usd": array(Kind.MONEY_OR_NULL, totals)}
+    bounds = {"cost_low_usd": [cost.low for cost in costs], "cost_high_usd": [cost.high for cost in costs]}
+    for name, amounts in bounds.items():
+        same = all(map(is_, amounts, totals))
+        columns[name] = columns["cost_usd"] if same else array(Kind.MONEY_OR_NULL, amounts)
+    columns["cost_status"] = array(Kind.WORD, [cost.status for cost in costs])
+    columns["cost_reason"] = array(Kind.WORD, [cost.reason for cost in costs])
+    columns["class_cost_usd"] = array(Kind.MONEY_MAP, [cost.by_class for cost in costs])
+    columns["price_id"] = array(Kind.WORD, [cost.price_id for cost in costs])
+    return columns
 
 
 def quantities(observation: Observation) -> dict[str, int]:
     """Every known token class and count of a call, by name."""
     usage = observation.usage
-    known = {name: value for name in TOKEN_CLASSES if (value := getattr(usage, name)) is not None}
-    if usage.counts:
-        known |= usage.counts
+    known: dict[str, int] = {name: value for name in TOKEN_CLASSES if (value := getattr(usage, name)) is not None}
+    known.update(usage.counts)
     return known
 
 
-def tombstones(dead: Iterable[tuple[str, int, bytes, int]], version: int) -> Any:
-    """Rows that take calls back: (org, minute in seconds, call id, started at in ns)."""
-    listed = list(dead)
+def tombstones(dead: Mapping[tuple[str, int, bytes], int], version: int) -> Any:
+    """Rows that take calls back: (org, minute in seconds, call id) and its start in ns."""
+    places = sorted(dead)
     given: dict[str, list[Any]] = {
-        "org_id": [org for org, _, _, _ in listed],
-        "started_minute": [minute for _, minute, _, _ in listed],
-        "call_id": [call_id for _, _, call_id, _ in listed],
-        "started_at": [started for _, _, _, started in listed],
-        "version": [version] * len(listed),
-        "is_deleted": [1] * len(listed),
+        "org_id": [org for org, _, _ in places],
+        "started_minute": [minute for _, minute, _ in places],
+        "call_id": [call_id for _, _, call_id in places],
+        "started_at": [dead[place] for place in places],
+        "version": [version] * len(places),
+        "is_deleted": [1] * len(places),
     }
+    return _rows(CALLS_SETTLED, given, len(places))
+
+
+def _rows(columns: Sequence[Column], given: Mapping[str, list[Any]], rows: int) -> Any:
+    """A table with the given columns, the others empty."""
     return table(
-        CALLS_SETTLED,
-        {
-            column.name: array(column.kind, given.get(column.name) or [_empty(column)] * len(listed))
-            for column in CALLS_SETTLED
-        },
+        columns,
+        {c.name: array(c.kind, given[c.name] if c.name in given else [_empty(c)] * rows) for c in columns},
     )
 
 
@@ -217,8 +264,9 @@ class WitnessRow:
 
 
 def witnesses_table(rows: Sequence[WitnessRow], version: int) -> Any:
+    """Rows of ``witnesses_settled``."""
     observed = [row.observation for row in rows]
-    columns: dict[str, list[Any]] = {
+    given: dict[str, list[Any]] = {
         "org_id": [o.org_id for o in observed],
         "trace_id": [o.trace_id for o in observed],
         "span_id": [o.span_id for o in observed],
@@ -235,30 +283,53 @@ def witnesses_table(rows: Sequence[WitnessRow], version: int) -> Any:
         "version": [version] * len(rows),
         "is_deleted": [0 if row.role else 1 for row in rows],
     }
-    return table(WITNESSES_SETTLED, {c.name: array(c.kind, columns[c.name]) for c in WITNESSES_SETTLED})
+    return _rows(WITNESSES_SETTLED, given, len(rows))
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRow:
-    """One row of ``tool_calls``; ``name=None`` takes the row back."""
+    """One row of ``tool_calls``; ``call=None`` takes the row back."""
 
     org_id: str
     started_ns: int
     call_id: bytes
     position: int
-    fields: Mapping[str, Any] | None
+    call: ToolCall | None
+
+
+_NO_TOOL_CALL: Final = ToolCall(name="")
 
 
 def tool_calls_table(rows: Sequence[ToolCallRow], version: int) -> Any:
+    """Rows of ``tool_calls_settled``."""
+    called = [row.call or _NO_TOOL_CALL for row in rows]
     given: dict[str, list[Any]] = {
         "org_id": [row.org_id for row in rows],
         "started_at": [row.started_ns for row in rows],
         "call_id": [row.call_id for row in rows],
         "position": [row.position for row in rows],
+        "tool_name": [call.name for call in called],
+        "tool_call_id": [call.id for call in called],
+        "kind": [call.kind for call in called],
+        "is_error": [call.is_error for call in called],
+        "input_bytes": [call.input_bytes for call in called],
+        "output_bytes": [call.output_bytes for call in called],
+        "input": [call.input for call in called],
+        "output": [call.output for call in called],
         "version": [version] * len(rows),
-        "is_deleted": [0 if row.fields is not None else 1 for row in rows],
+        "is_deleted": [1 if row.call is None else 0 for row in rows],
     }
-    for column in TOOL_CALLS_SETTLED:
-        if column.name not in given:
-            given[column.name] = [(row.fields or {}).get(column.name, _empty(column)) for row in rows]
-    return table(TOOL_CALLS_SETTLED, {c.name: array(c.kind, given[c.name]) for c in TOOL_CALLS_SETTLED})
+    return _rows(TOOL_CALLS_SETTLED, given, len(rows))
+
+
+def links_table(links: Sequence[SpanLink], now_ns: int) -> Any:
+    """Rows of ``span_links``; a link with an absurd clock counts as of now."""
+    latest = now_ns + DAY_NS
+    given: dict[str, list[Any]] = {
+        "org_id": [link.org_id for link in links],
+        "trace_id": [link.trace_id for link in links],
+        "span_id": [link.span_id for link in links],
+        "parent_span_id": [link.parent_span_id for link in links],
+        "started_at": [link.started_ns if EARLIEST_NS <= link.started_ns <= latest else now_ns for link in links],
+    }
+    return _rows(SPAN_LINKS, given, len(links))

@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS {{table:observations}} {{on_cluster}}
     notes String,
     -- 64-bit keys by which settlement finds what belongs together; 0 = none. See spanledger.ledger.keys.
     content_hash UInt64,
+    trace_key UInt64,
     response_key UInt64,
     request_key UInt64,
     usage_key UInt64,

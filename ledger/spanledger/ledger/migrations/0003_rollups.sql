@@ -94,3 +94,19 @@ ENGINE = {{engine:SummingMergeTree(value)}}
 ORDER BY (org_id, metric, provider, model);
 
 {{distributed:counters:cityHash64(org_id, metric, provider, model)}};
+
+-- What each ingest was about to touch, written before everything else: after a crash, rollups start again from here.
+CREATE TABLE IF NOT EXISTS {{table:ingests}} {{on_cluster}}
+(
+    version UInt64,
+    begun_at DateTime('UTC'),
+    -- (org, minute)
+    buckets Array(Tuple(String, DateTime('UTC'))),
+    -- Rollups and counters hold everything up to this version.
+    rolled_up_to UInt64
+)
+ENGINE = {{engine:MergeTree}}
+ORDER BY version
+TTL begun_at + INTERVAL 30 DAY;
+
+{{distributed:ingests:version}};

@@ -2,4 +2,4 @@
 SELECT DISTINCT content_hash
 FROM spanledger.observations
 WHERE started_at BETWEEN fromUnixTimestamp64Nano({low:Int64}, 'UTC') AND fromUnixTimestamp64Nano({high:Int64}, 'UTC')
-  AND content_hash IN (SELECT arrayJoin({contents:Array(UInt64)}))
+  AND content_hash IN {contents:Array(UInt64)}

@@ -1,0 +1,1 @@
+SELECT number, name FROM spanledger.schema_migrations FINAL ORDER BY number
