@@ -61,6 +61,12 @@ def test_anything_else_is_refused(authenticator: Authenticator, header: str) -> 
     assert "slt_" not in str(caught.value)
 
 
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer "])
+def test_where_no_token_is_needed_an_empty_one_is_none(header: str) -> None:
+    """Configuration templates send an empty token where the variable is not set."""
+    assert Authenticator(None, required=False).org_of(header) == "default"
+
+
 def test_the_store_is_not_asked_for_each_request(authenticator: Authenticator, tokens: Tokens, clock: Clock) -> None:
     """Once in a while is enough, also for tokens that are wrong."""
     for _ in range(5):

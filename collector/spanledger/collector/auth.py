@@ -58,14 +58,14 @@ class Authenticator:
             UnauthenticatedError: no token where one is required, or a token that is not valid.
             UnavailableError: the token store does not answer and the token was not seen before.
         """
-        if not authorization:
+        scheme, _, token = authorization.strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() not in ("bearer", ""):
+            raise UnauthenticatedError("the authorization header must read 'Bearer <token>'")
+        if not token:  # no header, or a template that was filled with nothing
             if self._required:
                 raise UnauthenticatedError("no API token: send the header 'authorization: Bearer <token>'")
             return DEFAULT_ORG
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise UnauthenticatedError("the authorization header must read 'Bearer <token>'")
         org_id = self._verify(token)
         if org_id is None:
             raise UnauthenticatedError("the API token is not valid: see 'spanledger tokens list'")
