@@ -1,0 +1,111 @@
+"""AWS Cost Explorer and S3, with their signatures checked."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+from urllib.parse import quote, unquote
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from fakes.base import Answer, Fake, Question, answer, days
+
+KEY_ID, SECRET = "AKIAFAKE", "aws-secret-fake-key"
+
+
+def failure(code: str, message: str, status: int = 400) -> Answer:
+    return answer({"__type": f"com.amazonaws.costexplorer#{code}", "Message": message}, status)
+
+
+class FakeCostExplorer(Fake):
+    """``groups[day]`` = [(record type, usage type, service, amount, quantity, unit)]; others than ``final`` days are
+    estimated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: dict[date, list[tuple[str, str, str, str, str, str]]] = {}
+        self.final: set[date] = set()
+        self.page_days = 1000
+
+    def reply(self, question: Question) -> Answer:
+        signed = question.headers.get("authorization", "")
+        if f"Credential={KEY_ID}/" not in signed or "/us-east-1/ce/aws4_request" not in signed:
+            return failure("UnrecognizedClientException", "The security token included in the request is invalid.")
+        if not _signature_fits(question, SigV4Auth, "ce"):
+            return failure("InvalidSignatureException", "The request signature we calculated does not match")
+        assert question.headers["x-amz-target"] == "AWSInsightsIndexService.GetCostAndUsage"
+        body = question.json()
+        assert len(body["GroupBy"]) <= 2
+        keys = [group["Key"] for group in body["GroupBy"]]
+        since = date.fromisoformat(body["TimePeriod"]["Start"])
+        until = date.fromisoformat(body["TimePeriod"]["End"])
+        wanted = days(since, until)
+        offset = int(body.get("NextPageToken", "0"))
+        results = [self._day(day, keys, body) for day in wanted[offset : offset + self.page_days]]
+        document: dict[str, Any] = {
+            "GroupDefinitions": body["GroupBy"],
+            "ResultsByTime": results,
+            "DimensionValueAttributes": [],
+        }
+        if offset + self.page_days < len(wanted):
+            document["NextPageToken"] = str(offset + self.page_days)
+        return answer(document)
+
+    def _day(self, day: date, keys: list[str], body: dict[str, Any]) -> dict[str, Any]:
+        apart = "RECORD_TYPE" in keys
+        special = {"Tax", "Credit", "Refund"}
+        groups = [
+            {
+                "Keys": [{"RECORD_TYPE": record, "USAGE_TYPE": usage, "SERVICE": service}[key] for key in keys],
+                "Metrics": {
+                    body["Metrics"][0]: {"Amount": amount, "Unit": "USD"},
+                    "UsageQuantity": {"Amount": quantity, "Unit": unit},
+                },
+            }
+            for record, usage, service, amount, quantity, unit in self.groups.get(day, ())
+            if (record in special) == apart and "Bedrock" in service
+        ]
+        return {
+            "TimePeriod": {"Start": day.isoformat(), "End": (day + timedelta(days=1)).isoformat()},
+            "Total": {} if groups else {body["Metrics"][0]: {"Amount": "0", "Unit": "USD"}},
+            "Groups": groups,
+            "Estimated": day not in self.final,
+        }
+
+
+class FakeS3(Fake):
+    """``objects["bucket/key"]``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    def reply(self, question: Question) -> Answer:
+        if not _signature_fits(question, S3SigV4Auth, "s3"):
+            return Answer(403, b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>")
+        name = unquote(question.path).lstrip("/")
+        if name not in self.objects:
+            said = "The specified key does not exist."
+            return Answer(404, f"<Error><Code>NoSuchKey</Code><Message>{said}</Message></Error>".encode())
+        return Answer(200, self.objects[name])
+
+
+def _signature_fits(question: Question, signer: Any, service: str) -> bool:
+    """Sign the same request again with the secret that AWS knows, at the time that the caller named."""
+    given = question.headers.get("authorization", "")
+    if "Signature=" not in given:
+        return False
+    names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+    request = AWSRequest(
+        method=question.method,
+        url=f"https://{question.host}{quote(question.path)}",
+        data=question.body,
+        headers={name: question.headers[name] for name in names if name != "host"},
+    )
+    request.context["timestamp"] = question.headers["x-amz-date"]
+    verifier = signer(Credentials(KEY_ID, SECRET), service, "us-east-1")
+    canonical = verifier.canonical_request(request)
+    text = verifier.string_to_sign(request, canonical)
+    return given.endswith(f"Signature={verifier.signature(text, request)}")

@@ -1,0 +1,178 @@
+"""Azure: tokens, positional rows, POSTed next links, the longest of several waits, exports."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from fakes.azure import SUBSCRIPTION, TENANT, FakeBlobs, FakeCostManagement, FakeEntra
+from fakes.base import answer
+
+from spanledger.reconciler.errors import State
+
+DAY = date(2026, 11, 3)
+RESOURCE = f"{SUBSCRIPTION}/resourceGroups/RG/providers/Microsoft.CognitiveServices/accounts/AOAI-prod"
+
+
+@pytest.fixture
+def entra() -> FakeEntra:
+    return FakeEntra()
+
+
+@pytest.fixture
+def fake(entra) -> FakeCostManagement:
+    return FakeCostManagement(entra)
+
+
+@pytest.fixture
+def azure(rig, fake, entra):
+    return rig(
+        fake,
+        "azure_openai",
+        settings={"tenant_id": TENANT, "client_id": "app", "scope": SUBSCRIPTION},
+        secrets={"client_secret": entra.secret},
+        hosts={"login.microsoftonline.com": entra, "management.azure.com": fake},
+    )
+
+
+def test_rows_are_read_through_their_columns(azure, fake):
+    """Another column order, floats, two currencies, an unknown meter, a PTU meter."""
+    fake.order = ["Currency", "Meter", "UsageDate", "Cost", "ResourceId", "UsageQuantity"]
+    fake.rows[DAY] = [
+        (2.10333307059661, 841.333, RESOURCE, "gpt 4.1 Inp glbl Tokens", "USD"),
+        (1.5, 2, RESOURCE, "GPT 5 Mini cached Inpt Glbl 1M Tokens", "EUR"),
+        (30, 24, RESOURCE, "Provisioned Managed Global Unit", "USD"),
+        (7, 1, RESOURCE, "Quantum Flux", "USD"),
+    ]
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, report.notes["unclassified"], report.notes["without_rate"]) == (State.OK, 1, 1)
+    assert azure.lines("line_item, model, token_class, quantity, amount, currency, workspace, dimensions['deployment']") == [
+        ("GPT 5 Mini cached Inpt Glbl 1M Tokens", "gpt-5-mini", "cache_read", 2000000, Decimal("1.5"), "EUR",
+         "aoai-prod", "global"),
+        ("Provisioned Managed Global Unit", "", "provisioned_hours", 24, 30, "USD", "aoai-prod", ""),
+        ("Quantum Flux", "", "", 1, 7, "USD", "aoai-prod", ""),
+        ("gpt 4.1 Inp glbl Tokens", "gpt-4.1", "input_uncached", 841333, Decimal("2.103333070597"), "USD",
+         "aoai-prod", "global"),
+    ]  # fmt: skip
+
+
+def test_next_links_are_posted_with_the_same_body(azure, fake):
+    """Three pages; a link to the usual host works behind a gateway's address too."""
+    fake.rows[DAY] = [(1, 1, RESOURCE, f"gpt 4.1 Inp glbl Tokens {index}", "USD") for index in range(5)]
+    fake.page_rows = 2
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.lines, report.requests) == (5, 3)
+    assert len({question.body for question in fake.questions}) == 1
+
+
+def test_a_link_to_another_host_is_not_followed(azure, fake):
+    """The token stays at home."""
+    fake.address = "https://evil.example"
+    fake.rows[DAY] = [(1, 1, RESOURCE, f"m{index}", "USD") for index in range(3)]
+    fake.page_rows = 2
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, "evil.example" in report.detail) == (State.DEGRADED, True)
+
+
+def test_no_content_is_an_empty_day(azure):
+    """204 replaces what was there with nothing."""
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, report.lines, report.slots_changed) == (State.OK, 0, 5)
+
+
+def test_the_longest_wait_counts(azure, fake):
+    """Several retry-after headers: their maximum."""
+    headers = {
+        "x-ms-ratelimit-microsoft.costmanagement-qpu-retry-after": "3",
+        "x-ms-ratelimit-microsoft.costmanagement-client-retry-after": "11",
+        "retry-after": "5",
+    }
+    fake.fail_next(answer({"error": {"code": "429", "message": "Too many requests. Please retry."}}, 429, **headers))
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert report.state is State.OK
+    assert azure.clock.slept[-1] == 11
+
+
+def test_a_token_that_dies_on_the_way_is_renewed_once(azure, fake, entra):
+    """401 in the middle of a pull: a new token, the same question."""
+    fake.rows[DAY] = [(1, 1, RESOURCE, "gpt 4.1 Inp glbl Tokens", "USD")]
+    fake.fail_next(answer({"error": {"code": "ExpiredAuthenticationToken", "message": "expired"}}, 401))
+    assert azure.sync("2026-11-01", "2026-11-06")["cost"].state is State.OK
+    assert len(entra.issued) == 2
+
+
+def test_a_wrong_secret_and_a_missing_role(azure, fake, entra):
+    """Entra's words for the secret, the role's name for the scope."""
+    fake.fail_next(answer({"error": {"code": "RBACAccessDenied", "message": "no"}}, 403))
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, "Cost Management Reader" in report.detail) == (State.PERMISSION_MISSING, True)
+    entra.secret = "other"
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, "AADSTS7000215" in report.detail) == (State.AUTH_FAILED, True)
+    assert "client-secret-fake" not in report.detail
+
+
+FOCUS_HEAD = (
+    "BilledCost,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,"
+    "ServiceName,ProviderName,x_SkuMeterName,ConsumedQuantity,ConsumedUnit"
+)
+
+
+def focus(amount: str, hour: int = 0) -> str:
+    return (
+        f"{amount},USD,2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,Usage,2026-11-03T{hour:02}:00:00Z,"
+        f"2026-11-03T{hour + 1:02}:00:00Z,Azure OpenAI,Microsoft,gpt 4.1 Inp glbl Tokens,1,1K Tokens"
+    )
+
+
+def export(run: str, submitted: str, *rows: str) -> dict[str, bytes]:
+    folder = f"exports/focus/20261101-20261130/{run}"
+    blob = f"{folder}/part_0_0001.csv.gz"
+    manifest = {
+        "blobCount": 1,
+        "blobs": [{"blobName": blob, "dataRowCount": len(rows)}],
+        "exportConfig": {"type": "FocusCost", "dataVersion": "1.2-preview"},
+        "runInfo": {"startDate": "2026-11-01T00:00:00", "runId": run, "submittedTime": submitted},
+    }
+    return {
+        blob: gzip.compress("\n".join((FOCUS_HEAD, *rows)).encode()),
+        f"{folder}/manifest.json": json.dumps(manifest).encode(),
+    }
+
+
+def test_only_the_newest_run_of_an_export_counts(rig, entra):
+    """Two runs of November in the container, listed over several pages; hours become days."""
+    blobs = FakeBlobs(entra)
+    blobs.blobs = export("aaa", "2026-11-19T07:00:00Z", focus("9")) | export(
+        "bbb", "2026-11-20T07:00:00Z", focus("1.25", 0), focus("0.75", 5)
+    )
+    made = rig(
+        blobs,
+        "azure_openai",
+        settings={
+            "tenant_id": TENANT, "client_id": "app", "source": "export",
+            "export": "https://acct.blob.core.windows.net/costs/exports/focus",
+        },
+        secrets={"client_secret": entra.secret},
+        hosts={"login.microsoftonline.com": entra, "acct.blob.core.windows.net": blobs},
+    )  # fmt: skip
+    report = made.sync()["cost"]
+    assert report.state is State.OK, report.detail
+    assert made.lines("toString(period_start), amount, quantity, unit, model, slot") == [
+        ("2026-11-03 00:00:00.000", Decimal(2), 2000, "tokens", "gpt-4.1", "2026-11")
+    ]
+
+
+def test_an_export_folder_on_this_machine(rig, tmp_path: Path):
+    """The same layout on disk needs no credential."""
+    for name, body in export("aaa", "2026-11-19T07:00:00Z", focus("9")).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    made = rig(None, "azure_openai", settings={"source": "export", "export": str(tmp_path)}, hosts={"x": FakeEntra()})
+    made.sync()
+    assert made.total() == 9
