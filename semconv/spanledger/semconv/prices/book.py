@@ -43,12 +43,15 @@ class PriceBook:
         self._overrides: Final = overrides
         self._orgs: Final = overrides.orgs if overrides else frozenset[str]()
         self._projects: Final = overrides.projects if overrides else frozenset[str]()
-        self._base = base
-        self._models: dict[tuple[str, str], Schedules | str] = {}
-        self._schedules: dict[_Key, Schedule | str] = {}
+        self._resolved = _Resolved(base)
         self._snapshots: dict[str, RateSnapshot] = {}
         self._has_all_snapshots = False
         self._worker: Final = Worker[_Key](self._resolve_in_background)
+
+    def use(self, base: BaseBook) -> None:
+        """Price by another edition of the base data from now on; snapshots of the old one stay citable."""
+        self._resolved = _Resolved(base)
+        self._has_all_snapshots = False
 
     def price(
         self,
@@ -84,7 +87,7 @@ class PriceBook:
         if project not in self._projects:
             project = ""
         key = (provider, model, request_model, service_tier, is_batch, org_id, project)
-        schedule = self._schedules.get(key)
+        schedule = self._resolved.schedules.get(key)
         if schedule is None:
             schedule = self._resolve(key)
         if isinstance(schedule, str):
@@ -111,7 +114,7 @@ class PriceBook:
         if project not in self._projects:
             project = ""
         key = (provider, model, request_model, service_tier, is_batch, org_id, project)
-        schedule = self._schedules.get(key)
+        schedule = self._resolved.schedules.get(key)
         if schedule is None:
             if not self._is_resolved(key):
                 self._worker.submit(key)
@@ -124,7 +127,7 @@ class PriceBook:
     def prefetch(self, *, provider: str, model: str) -> None:
         """Ask the background thread to resolve a model; returns at once."""
         key = (provider, model, "", "", False, "", "")
-        if key not in self._schedules:
+        if key not in self._resolved.schedules:
             self._worker.submit(key)
 
     def price_many(self, observations: Sequence[Observation]) -> list[Cost]:
@@ -133,7 +136,7 @@ class PriceBook:
         The response model decides; where the price book does not know it, the request model. A start time before 2015
         is a broken clock: then the end or else the time of receipt counts.
         """
-        schedules, orgs, projects = self._schedules, self._orgs, self._projects
+        schedules, orgs, projects = self._resolved.schedules, self._orgs, self._projects
         costs: list[Cost] = []
         append = costs.append
         for seen in observations:
@@ -166,7 +169,7 @@ class PriceBook:
 
     def suggest(self, *, provider: str, model: str, limit: int = 3) -> list[str]:
         """The nearest names of models with prices, best first, for a model without (``provider/model``)."""
-        return similar.models(self._loaded(), provider, model, limit)
+        return similar.models(self._resolved.loaded(), provider, model, limit)
 
     def commitments(self, day: date, org_id: str = "") -> list[tuple[Commitment, Decimal]]:
         """Commitments that hold on a UTC day for an organisation, each with its month's amount in US dollars."""
@@ -204,10 +207,11 @@ class PriceBook:
         provider, model, request_model = key[:3]
         if self._overrides is not None:
             return False
-        found = self._models.get((provider, model))
+        models = self._resolved.models
+        found = models.get((provider, model))
         if found is None:
             return False
-        return not isinstance(found, str) or not request_model or (provider, request_model) in self._models
+        return not isinstance(found, str) or not request_model or (provider, request_model) in models
 
     def _resolve_in_background(self, key: _Key) -> None:
         self._resolve(key)
@@ -215,56 +219,28 @@ class PriceBook:
     def _resolve(self, key: _Key) -> Schedule | str:
         """The schedule for a key, now on this thread; a text is the reason why there is none."""
         provider, model, request_model, service_tier, is_batch, org, project = key
+        resolved = self._resolved
         tier = names.tier(service_tier)
         if tier in names.BATCH_TIERS:
             tier, is_batch = "", True
         spoken = tuple(dict.fromkeys(name for name in (model, request_model) if name.strip()))
         if self._overrides is not None:
             call = Call(provider, spoken, tier, is_batch, org, project)
-            found = compose(self._overrides, call, self._list_prices)
+            found = compose(self._overrides, call, resolved.list_prices)
         else:
-            listed = self._list_prices(provider, spoken)
+            listed = resolved.list_prices(provider, spoken)
             found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
-        if len(self._schedules) >= _CACHE_LIMIT:
-            self._schedules.clear()
+        if len(resolved.schedules) >= _CACHE_LIMIT:
+            resolved.schedules.clear()
             self._snapshots.clear()
             self._has_all_snapshots = False
-        self._schedules[key] = found
+        resolved.schedules[key] = found
         if not isinstance(found, str):
             self._snapshots.update((snapshot.price_id, snapshot) for snapshot in found.snapshots())
         return found
 
-    def _list_prices(self, provider: str, spoken: Sequence[str]) -> Listed | str:
-        """List prices of the first name that the price book knows."""
-        reason = ""
-        for name in spoken:
-            found = self._models.get((provider, name))
-            if found is None:
-                found = self._look_up(provider, name)
-                if len(self._models) >= _CACHE_LIMIT:
-                    self._models.clear()
-                self._models[provider, name] = found
-            if not isinstance(found, str):
-                return Listed(found.name, found.pick)
-            reason = reason or found
-        return reason or reasons.UNKNOWN_MODEL
-
-    def _look_up(self, provider: str, model: str) -> Schedules | str:
-        if provider == SELF_HOSTED:
-            return reasons.SELF_HOSTED
-        base = self._loaded()
-        if not base.knows(provider):
-            return reasons.UNKNOWN_PROVIDER
-        found = base.find(provider, model)
-        return base.schedules(found) if found is not None else reasons.UNKNOWN_MODEL
-
-    def _loaded(self) -> BaseBook:
-        if self._base is None:
-            self._base = BaseBook()  # two threads may both do it: no lock that a fork could leave held
-        return self._base
-
     def _all_snapshots(self) -> Iterator[RateSnapshot]:
-        base = self._loaded()
+        base = self._resolved.loaded()
         for provider in base.providers:
             for model in base.listed(provider):
                 schedules = base.schedules(model)
@@ -285,9 +261,49 @@ class PriceBook:
                 owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
                 for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
                     call = Call(word, (model,), tier, is_batch, org, project)
-                    found = compose(self._overrides, call, self._list_prices)
+                    found = compose(self._overrides, call, self._resolved.list_prices)
                     if not isinstance(found, str):
                         yield from _certain(found)
+
+
+class _Resolved:
+    """What was resolved from one edition of the base data. Replaced as a whole when the data changes."""
+
+    __slots__ = ("base", "models", "schedules")
+
+    def __init__(self, base: BaseBook | None) -> None:
+        self.base = base
+        self.models: Final[dict[tuple[str, str], Schedules | str]] = {}
+        self.schedules: Final[dict[_Key, Schedule | str]] = {}
+
+    def loaded(self) -> BaseBook:
+        if self.base is None:
+            self.base = BaseBook()  # two threads may both do it: no lock that a fork could leave held
+        return self.base
+
+    def list_prices(self, provider: str, spoken: Sequence[str]) -> Listed | str:
+        """List prices of the first name that the base data knows, or the reason why there are none."""
+        reason = ""
+        for name in spoken:
+            found = self.models.get((provider, name))
+            if found is None:
+                found = self._look_up(provider, name)
+                if len(self.models) >= _CACHE_LIMIT:
+                    self.models.clear()
+                self.models[provider, name] = found
+            if not isinstance(found, str):
+                return Listed(found.name, found.pick)
+            reason = reason or found
+        return reason or reasons.UNKNOWN_MODEL
+
+    def _look_up(self, provider: str, model: str) -> Schedules | str:
+        if provider == SELF_HOSTED:
+            return reasons.SELF_HOSTED
+        base = self.loaded()
+        if not base.knows(provider):
+            return reasons.UNKNOWN_PROVIDER
+        found = base.find(provider, model)
+        return base.schedules(found) if found is not None else reasons.UNKNOWN_MODEL
 
 
 def _certain(schedule: Schedule) -> Iterator[RateSnapshot]:
