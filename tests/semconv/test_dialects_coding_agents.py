@@ -87,6 +87,12 @@ def test_codex_logs_tell_plan_from_api(emitted: Any) -> None:
     assert emitted.log("codex_otel.log_only", {**attributes, "event.kind": "response.created"}) is None
 
 
+def test_an_agent_is_known_by_its_service_under_any_scope(emitted: Any) -> None:
+    usage = {"gen_ai.usage.input_tokens": 9210, "gen_ai.usage.output_tokens": 512}
+    read = emitted.span("rust.tracing", usage, name="handle_responses", kind=1, resource={"service.name": "codex_exec"})
+    assert (read.dialect, read.role, read.provider) == ("codex", Role.LEAF, "openai")
+
+
 def test_codex_turns_never_bill(emitted: Any) -> None:
     attributes = {"codex.turn.token_usage.total_tokens": 5, "model": "gpt-5-codex", "thread.id": "th"}
     read = emitted.span("codex_core", attributes, name="session_task.turn", kind=1)

@@ -97,6 +97,7 @@ _CLAUDE_TEXTS: Final[Aliases] = {
 CLAUDE_CODE: Final = Dialect(
     name="claude_code",
     scopes=("com.anthropic.claude_code*",),
+    services=("claude-code",),
     events=(
         "claude_code.api_request", "claude_code.api_error", "claude_code.tool_result",
         "com.anthropic.claude_code.events/api_request", "com.anthropic.claude_code.events/api_error",
@@ -154,6 +155,7 @@ def _codex(draft: Draft) -> None:
 CODEX: Final = Dialect(
     name="codex",
     scopes=("codex*",),
+    services=("codex_",),
     events=("codex.sse_event", "codex.websocket_event", "codex.api_request"),
     texts={
         **conventions.TEXTS,
@@ -210,6 +212,7 @@ def _gemini(draft: Draft) -> None:
 GEMINI_CLI: Final = Dialect(
     name="gemini_cli",
     scopes=("gemini-cli", "gemini_cli*", "qwen-code"),
+    services=("gemini-cli", "qwen-code"),
     events=("gemini_cli.api_response", "gemini_cli.api_error"),
     texts={
         **conventions.TEXTS,
@@ -242,6 +245,7 @@ def _copilot(draft: Draft) -> None:
 COPILOT: Final = Dialect(
     name="copilot",
     scopes=("copilot-chat", "github.copilot*", "github-copilot*"),
+    services=("copilot-chat", "github-copilot"),
     texts={
         **conventions.TEXTS,
         "session_id": ("gen_ai.conversation.id", "session.id", "copilot_chat.session_id"),

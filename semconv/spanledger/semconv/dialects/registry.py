@@ -132,6 +132,7 @@ class Dialects:
         self._exact: dict[str, Compiler] = {}
         prefixes: list[tuple[str, Compiler]] = []
         self._events: dict[str, Compiler] = {}
+        self._services = tuple((name, compiler) for compiler in compilers for name in compiler.dialect.services)
         for compiler in compilers:
             for scope in compiler.dialect.scopes:
                 if scope.endswith("*"):
@@ -187,7 +188,12 @@ class Dialects:
         return None
 
     def _bind(self, source: Source) -> _Bound:
-        bound = _Bound(source, self._compiler(source.scope_name), *_of_process(source))
+        fields, labels = _of_process(source)
+        compiler = self._compiler(source.scope_name)
+        if compiler is self._unclaimed:
+            service = fields.get("service_name", "")
+            compiler = next((found for name, found in self._services if service.startswith(name)), compiler)
+        bound = _Bound(source, compiler, fields, labels)
         if len(self._bound) >= _MAX_SOURCES:
             self._bound.clear()
         self._bound[id(source)] = bound

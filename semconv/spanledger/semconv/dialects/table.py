@@ -87,6 +87,7 @@ class Dialect:
     Attributes:
         name: what ``calls.dialect`` shows.
         scopes: instrumentation scope names, exact, or a prefix with ``*`` at its end.
+        services: beginnings of ``service.name`` that give the dialect away under a scope that no dialect claims.
         markers: attributes that give the dialect away under a scope that no dialect claims (an emitter that writes on
             the application's own spans, a user's own tracer).
         core: further attributes that make a record worth reading, beside models, ids, counts, costs and `markers`.
@@ -108,6 +109,7 @@ class Dialect:
     texts: Aliases
     counts: Aliases
     role: Callable[[Draft], Role | None]
+    services: tuple[str, ...] = ()
     markers: tuple[str, ...] = ()
     core: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
