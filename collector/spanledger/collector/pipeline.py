@@ -14,8 +14,9 @@ import logging
 import random
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,12 +27,13 @@ from spanledger.collector.decode_json import JsonDecoder
 from spanledger.collector.errors import MalformedError
 from spanledger.collector.journal import Journal
 from spanledger.collector.ports import LedgerWriter, RecordReader
-from spanledger.collector.segment import Frame
+from spanledger.collector.segment import Frame, Position
 from spanledger.collector.signals import Encoding, Signal
 from spanledger.collector.stats import Stats
 from spanledger.ledger.errors import PermanentStoreError
 from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.records import LogEntry, SpanRecord
 
 _log = logging.getLogger(__name__)
 
@@ -71,17 +73,29 @@ class StoppedError(Exception):
 
 @dataclass(slots=True)
 class _Batch:
-    """What frames say, on its way to the ledger; `origins` are the observations' frames (indices into `frames`)."""
+    """What frames say, on its way to the ledger."""
 
     frames: list[Frame] = field(default_factory=list[Frame])
+    """The frames that the observations come from, and for each the index of its first one."""
+    starts: list[int] = field(default_factory=list[int])
     observations: list[Observation] = field(default_factory=list[Observation])
-    origins: list[int] = field(default_factory=list[int])
     places: list[Place] = field(default_factory=list[Place])
 
-    @property
-    def size(self) -> int:
-        """Records that count towards the batch's limit."""
-        return len(self.observations) + len(self.places)
+    def begin(self, frame: Frame) -> None:
+        """What comes next comes from this frame."""
+        self.frames.append(frame)
+        self.starts.append(len(self.observations))
+
+    def frame_of(self, index: int) -> Frame:
+        """The frame that an observation comes from."""
+        return self.frames[bisect_right(self.starts, index) - 1]
+
+    def clear(self) -> None:
+        """Forget all evidence; what comes next still comes from the last frame."""
+        del self.frames[:-1]
+        self.starts[:] = [0] * len(self.frames)
+        self.observations.clear()
+        self.places.clear()
 
 
 class Pipeline:
@@ -199,9 +213,13 @@ class Pipeline:
             self._gather_company()
         batch = _Batch()
         end = self._position
+        frames = 0
+        oldest_ns = 0
         for item in self._journal.read(self._position, self._settings.batch_bytes):
             if isinstance(item, Frame):
-                self._waiting_since = self._waiting_since or item.received_ns / 1e9
+                frames += 1
+                oldest_ns = oldest_ns or item.received_ns
+                self._waiting_since = oldest_ns / 1e9
                 self._take(item, batch)
             else:
                 self._dead_letters.put_gap(
@@ -214,9 +232,9 @@ class Pipeline:
         self._journal.checkpoint(end)
         self._waiting_since = None
         with self._stats.lock:
-            self._stats.processed_frames += len(batch.frames)
-            if batch.frames:
-                self._stats.ingest_lag_seconds = max(0.0, self._clock() - batch.frames[0].received_ns / 1e9)
+            self._stats.processed_frames += frames
+            if frames:
+                self._stats.ingest_lag_seconds = max(0.0, self._clock() - oldest_ns / 1e9)
         with self._progress:
             self._position = end
             if self._hurry_until <= end and not self._stopping.is_set():
@@ -228,63 +246,68 @@ class Pipeline:
         self._hurry.wait(self._settings.batch_age)
 
     def _take(self, frame: Frame, batch: _Batch) -> None:
-        """Add what one frame says to the batch; write the batch early when it is full (a large frame)."""
-        index = len(batch.frames)
-        batch.frames.append(frame)
+        """Add what one frame says to the batch."""
+        batch.begin(frame)
+        decoder = self._decoders[frame.encoding]
+        unreadable: Counter[str] = Counter()
         dropped = 0
         try:
-            for found in self._read(frame):
-                if found is None:
-                    dropped += 1
-                elif isinstance(found, Observation):
-                    batch.observations.append(found)
-                    batch.origins.append(index)
-                else:
-                    dropped += 1
-                    batch.places.append(found)
-                if batch.size >= self._settings.batch_records:
-                    self._write(batch)
+            if frame.signal is Signal.TRACES:
+                dropped = self._take_spans(frame, decoder.spans(frame.payload), batch, unreadable)
+            elif frame.signal is Signal.LOGS:
+                dropped = self._take_logs(frame, decoder.logs(frame.payload), batch, unreadable)
         except MalformedError as error:
             self._put_aside(frame, str(error), "frame")
-        tally = self._decoders[frame.encoding].take_tally()
+        if unreadable:
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in unreadable.items())
+            self._put_aside(frame, f"records that no dialect could read: {reasons}", "dialect", unreadable.total())
+        tally = decoder.take_tally()
         with self._stats.lock:
             self._stats.dropped_records[frame.signal.name.lower()] += dropped
             if tally.bad_attributes:
                 self._stats.decode_errors["attribute"] += tally.bad_attributes
 
-    def _read(self, frame: Frame) -> Iterator[Observation | Place | None]:
-        org_id, received_ns = frame.org_id, frame.received_ns
-        decoder = self._decoders[frame.encoding]
-        unreadable: Counter[str] = Counter()
-        if frame.signal is Signal.TRACES:
-            read_span = self._reader.read_span
-            for span in decoder.spans(frame.payload):
-                try:
-                    observation = read_span(span)
-                except Exception as error:  # noqa: BLE001 - a dialect that stumbles costs one record, not the collector
-                    unreadable[_one_line(error)] += 1
-                    observation = None
-                if observation is None:
-                    yield Place(org_id, span.trace_id, span.span_id, span.parent_span_id, span.start_ns)
-                else:
-                    observation.org_id = org_id
-                    observation.received_ns = received_ns
-                    yield observation
-        elif frame.signal is Signal.LOGS:
-            read_log = self._reader.read_log
-            for entry in decoder.logs(frame.payload):
-                try:
-                    observation = read_log(entry)
-                except Exception as error:  # noqa: BLE001 - as above
-                    unreadable[_one_line(error)] += 1
-                    observation = None
-                if observation is not None:
-                    observation.org_id = org_id
-                    observation.received_ns = received_ns
-                yield observation
-        if unreadable:
-            reasons = "; ".join(f"{count} x {reason}" for reason, count in unreadable.items())
-            self._put_aside(frame, f"records that no dialect could read: {reasons}", "dialect", unreadable.total())
+    def _take_spans(self, frame: Frame, spans: Iterable[SpanRecord], batch: _Batch, unreadable: Counter[str]) -> int:
+        """Read spans into the batch, which is written early when it is full (a large frame); how many say nothing."""
+        # The hot loop of the pipeline: names that are looked up for each span are local.
+        org_id, received_ns, limit = frame.org_id, frame.received_ns, self._settings.batch_records
+        read_span, observations, places = self._reader.read_span, batch.observations, batch.places
+        dropped = 0
+        for span in spans:
+            try:
+                observation = read_span(span)
+            except Exception as error:  # noqa: BLE001 - a dialect that stumbles costs one record, not the collector
+                unreadable[_one_line(error)] += 1
+                observation = None
+            if observation is None:
+                dropped += 1
+                places.append(Place(org_id, span.trace_id, span.span_id, span.parent_span_id, span.start_ns))
+            else:
+                observation.org_id = org_id
+                observation.received_ns = received_ns
+                observations.append(observation)
+            if len(observations) >= limit or len(places) >= limit:
+                self._write(batch)
+        return dropped
+
+    def _take_logs(self, frame: Frame, entries: Iterable[LogEntry], batch: _Batch, unreadable: Counter[str]) -> int:
+        """The same for log records, which have no place in a trace of their own."""
+        dropped = 0
+        for entry in entries:
+            try:
+                observation = self._reader.read_log(entry)
+            except Exception as error:  # noqa: BLE001 - as above
+                unreadable[_one_line(error)] += 1
+                observation = None
+            if observation is None:
+                dropped += 1
+                continue
+            observation.org_id = frame.org_id
+            observation.received_ns = frame.received_ns
+            batch.observations.append(observation)
+            if len(batch.observations) >= self._settings.batch_records:
+                self._write(batch)
+        return dropped
 
     def _put_aside(self, frame: Frame, reason: str, kind: str, count: int = 1) -> None:
         self._dead_letters.put(frame, reason)
@@ -317,8 +340,7 @@ class Pipeline:
             self._pause(delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
             delay = min(delay * 2, self._settings.backoff_max)
         self._store_trouble = ""
-        for part in (batch.observations, batch.origins, batch.places):
-            part.clear()
+        batch.clear()
 
     def _ingest(self, observations: Sequence[Observation], links: Sequence[SpanLink]) -> None:
         report = self._ledger.ingest(observations, links)
@@ -333,27 +355,24 @@ class Pipeline:
             Whether the rest of the batch is in the ledger. ``False`` when nothing at all succeeded: then the store is
             more likely at fault than every single record, and the batch has to be tried again.
         """
-        poison: dict[int, str] = {}
+        poison: dict[Position, tuple[Frame, str]] = {}
         succeeded = False
-        # Observations first: a place in a trace is only of use to them.
-        todo: list[tuple[Sequence[Observation], Sequence[int], Sequence[SpanLink]]] = [
-            ((), (), links),
-            (batch.observations, batch.origins, ()),
-        ]
+        # (first, last + 1) of observations still to be tried; the places in traces come last, with none of them.
+        todo = [(0, 0), (0, len(batch.observations))]
         while todo:
-            observations, origins, part_links = todo.pop()
-            if not observations and not part_links:
-                continue
+            first, end = todo.pop()
+            part_links = links if end == 0 else ()
             try:
-                self._ingest(observations, part_links)
-                succeeded = True
+                if first < end or part_links:
+                    self._ingest(batch.observations[first:end], part_links)
+                    succeeded = True
             except _DATA_ERRORS as error:
-                if len(observations) > 1:
-                    middle = len(observations) // 2
-                    todo.append((observations[middle:], origins[middle:], ()))
-                    todo.append((observations[:middle], origins[:middle], ()))
-                elif observations:
-                    poison.setdefault(origins[0], _one_line(error))
+                if end - first > 1:
+                    middle = (first + end) // 2
+                    todo += [(middle, end), (first, middle)]
+                elif end - first == 1:
+                    frame = batch.frame_of(first)
+                    poison.setdefault(frame.end, (frame, _one_line(error)))
                     if not succeeded and len(poison) > _POISON_MAX:
                         return False
                 elif succeeded or last_try:
@@ -361,8 +380,8 @@ class Pipeline:
                         self._stats.decode_errors["link"] += len(part_links)
         if not succeeded and not last_try:
             return False
-        for index, reason in poison.items():
-            self._put_aside(batch.frames[index], f"the ledger refuses a record of it: {reason}", "ledger")
+        for frame, reason in poison.values():
+            self._put_aside(frame, f"the ledger refuses a record of it: {reason}", "ledger")
         return True
 
     def _trouble(self, error: Exception) -> None:

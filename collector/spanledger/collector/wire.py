@@ -45,7 +45,7 @@ _MESSAGES: Final[dict[str, tuple[tuple[Any, ...], ...]]] = {
         ("end_time_unix_nano", 8, "fixed64"),
         ("attributes", 9, "bytes", "repeated"),
         ("events", 11, "bytes", "repeated"),
-        ("status", 15, "Status"),
+        ("status", 15, "bytes"),
     ),
     "Event": (("time_unix_nano", 1, "fixed64"), ("name", 2, "bytes"), ("attributes", 3, "bytes", "repeated")),
     "Status": (("message", 2, "bytes"), ("code", 3, "int32")),
@@ -124,6 +124,7 @@ RawRequest: Final[Any] = _CLASSES["RawRequest"]
 RawGroup: Final[Any] = _CLASSES["RawGroup"]
 Span: Final[Any] = _CLASSES["Span"]
 LogRecord: Final[Any] = _CLASSES["LogRecord"]
+Status: Final[Any] = _CLASSES["Status"]
 Event: Final[Any] = _CLASSES["Event"]
 KeyValue: Final[Any] = _CLASSES["KeyValue"]
 AnyValue: Final[Any] = _CLASSES["AnyValue"]
