@@ -147,6 +147,7 @@ class _Endpoint:
             },
             database=values.get("database") or request.headers.get("x-clickhouse-database", ""),
             default_format=values.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated",
+            native_revision=_number(values.get("client_protocol_version", "")),
             org_id=scope.org_id,
         )
 
@@ -206,6 +207,10 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise SqlError.readonly("the query is not UTF-8 text (inserts are not served here)") from None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _header_text(value: str) -> str:

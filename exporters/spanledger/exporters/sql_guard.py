@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -122,6 +122,13 @@ _SYSTEM_TABLES: Final = frozenset(
     }
 )
 """System tables that say nothing about the data."""
+_NAME_TABLES: Final = frozenset({"columns", "databases", "tables"})
+_NAME_COLUMNS: Final = frozenset(
+    {"comment", "database", "default_kind", "engine", "is_temporary", "name", "position", "schema", "table", "type"}
+)
+"""System tables that list names beside sizes of everybody's data, and the columns of them that are only names: query
+builders need those."""
+_MATCHERS: Final = ("Asterisk", "ColumnsListMatcher", "ColumnsRegexpMatcher")
 _IN_FUNCTIONS: Final = frozenset(
     {"in", "notin", "nullin", "notnullin", "globalin", "globalnotin", "globalnullin", "globalnotnullin"}
 )
@@ -145,7 +152,8 @@ _SHOW_KEYS: Final = frozenset(
     }
 )
 
-_NAME = r"(?:[A-Za-z_][A-Za-z0-9_]*|`[A-Za-z0-9_.]+`)"
+_NAME = r"(?:[A-Za-z_][A-Za-z0-9_]*|`[A-Za-z0-9_.]+`|\"[A-Za-z0-9_.]+\")"
+_QUOTES: Final = '`"'
 _SIMPLE: Final = re.compile(
     rf"""\s*(?:
         (?P<describe>DESC(?:RIBE)?(?:\s+TABLE)?)
@@ -195,8 +203,8 @@ def check_simple(statement: re.Match[str], readable: Readable | None) -> Checked
         SqlError: the table is out of the request's sight.
     """
     if readable is not None:
-        database = (statement["database"] or DATABASE).strip("`")
-        _check_table((database, statement["table"].strip("`")), readable)
+        database = (statement["database"] or DATABASE).strip(_QUOTES)
+        _check_table((database, statement["table"].strip(_QUOTES)), readable)
     return Checked(statement["format"] or "", is_select=False)
 
 
@@ -216,8 +224,11 @@ def check(tree_json: str, readable: Readable | None) -> Checked:
         raise SqlError.readonly(f"Cannot execute {root} in readonly mode: {ANSWERED}")
     if readable is not None and root == "ExplainQuery":
         raise SqlError.denied("EXPLAIN is not for a token of one organisation: it tells about all rows of a table")
-    for node, place in _nodes(tree, ""):
+    nodes = list(_nodes(tree, ""))
+    for node, place in nodes:
         _check_node(node, place, readable)
+    if readable is not None and any(_lists_names(node) for node, _ in nodes):
+        _check_names_only(nodes)
     wanted = tree.get("format_ast")
     return Checked(str(wanted["name"]) if wanted else "", is_select=root.startswith("Select"))
 
@@ -235,6 +246,22 @@ def _nodes(value: Any, place: str) -> Iterator[tuple[dict[str, Any], str]]:
             pending.extend((child, name) for name, child in node.items())
         elif isinstance(item, list):
             pending.extend((child, key) for child in item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _lists_names(node: Mapping[str, Any]) -> bool:
+    parts = _table_parts(node) if node["type"] == "TableIdentifier" else ()
+    return len(parts) == 2 and parts[0] == "system" and parts[1] in _NAME_TABLES
+
+
+def _check_names_only(nodes: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+    for node, place in nodes:
+        kind = str(node["type"])
+        if kind.endswith(_MATCHERS):
+            raise SqlError.denied("all columns of a system table are not for a token of one organisation: name them")
+        if kind == "Identifier" and place != "format_ast":
+            name = str(node.get("name", "")).rpartition(".")[2]
+            if name not in _NAME_COLUMNS:
+                raise SqlError.denied(f"{name} beside system tables is not for a token of one organisation")
 
 
 def _check_node(node: Mapping[str, Any], place: str, readable: Readable | None) -> None:
@@ -312,7 +339,8 @@ def _check_table(parts: tuple[str, ...], readable: Readable) -> None:
         return
     database, table = parts[0], parts[-1]
     if len(parts) == 2 and (
-        (database == DATABASE and table in readable.filtered) or (database == "system" and table in _SYSTEM_TABLES)
+        (database == DATABASE and table in readable.filtered)
+        or (database == "system" and (table in _SYSTEM_TABLES or table in _NAME_TABLES))
     ):
         return
     raise SqlError.denied(f"{'.'.join(parts)} is not in sight of this token")

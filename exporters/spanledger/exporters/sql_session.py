@@ -8,15 +8,15 @@ last, so that the query itself can change none of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import chdb
 from clickhouse_connect.driver.client import Client
 
-from spanledger.exporters import sql_guard
+from spanledger.exporters import native, sql_guard
 from spanledger.exporters.sql_errors import SqlError
 from spanledger.exporters.sql_guard import DATABASE, Readable
 
@@ -114,6 +114,7 @@ class SqlRequest:
         settings: settings from the URL.
         database: the session's database; ``""`` for the ledger's.
         default_format: when the query has no FORMAT clause.
+        native_revision: the protocol revision in which the client reads the Native format; 0 for the oldest.
         org_id: the only organisation in sight; ``None`` for all.
     """
 
@@ -122,6 +123,7 @@ class SqlRequest:
     settings: Mapping[str, str] = field(default_factory=_nothing)
     database: str = ""
     default_format: str = "TabSeparated"
+    native_revision: int = 0
     org_id: str | None = None
 
 
@@ -288,10 +290,21 @@ def _stream(connection: Any, request: SqlRequest, form: str) -> SqlAnswer:
         first = next(stream, None)
     except (RuntimeError, chdb.ChdbError) as error:
         raise SqlError.from_engine(str(error)) from None
-    return SqlAnswer(form, _rest(connection, stream, first), _summary(first))
+    blocks = _rest(connection, stream, first)
+    if form == "Native" and request.native_revision >= native.MIN_REVISION:
+        blocks = _revised(blocks)
+    return SqlAnswer(form, blocks, _summary(first))
 
 
-def _rest(connection: Any, stream: Any, first: Any) -> Iterator[bytes]:
+def _revised(blocks: Generator[bytes]) -> Generator[bytes]:
+    with closing(blocks):
+        try:
+            yield from native.with_revision(blocks)
+        except native.UnsupportedTypeError as error:
+            raise SqlError(48, "NOT_IMPLEMENTED", str(error)) from None
+
+
+def _rest(connection: Any, stream: Any, first: Any) -> Generator[bytes]:
     try:
         block = first
         while block is not None:
