@@ -15,6 +15,9 @@ from typing import NamedTuple
 from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.observation import Observation
 
+Trace = tuple[str, bytes]
+"""Org and trace id: trace ids are only unique within one sender."""
+
 
 class Place(NamedTuple):
     """A span's place in its trace; see `SpanLink`."""
@@ -32,29 +35,30 @@ class Ancestry:
     def __init__(self, *, traces_max: int = 200_000, places_max: int = 100_000) -> None:
         self._traces_max = traces_max
         self._places_max = places_max
-        self._traces: dict[tuple[str, bytes], None] = {}  # oldest first
-        self._held: dict[tuple[str, bytes], list[Place]] = {}  # oldest first
+        # Two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+        self._young: set[Trace] = set()
+        self._old: set[Trace] = set()
+        self._held: dict[Trace, list[Place]] = {}  # oldest first
         self._held_count = 0
 
     def select(self, observations: Sequence[Observation], places: Iterable[Place]) -> list[SpanLink]:
         """The places, new and held back, that stand in traces of model calls; the others are held back."""
+        traces = {(observation.org_id, observation.trace_id) for observation in observations}
+        self._young |= traces
         links: list[SpanLink] = []
-        for observation in observations:
-            trace = observation.org_id, observation.trace_id
-            self._traces.pop(trace, None)
-            self._traces[trace] = None  # now the youngest
-            claimed = self._held.pop(trace, ())
+        for trace in self._held.keys() & traces:
+            claimed = self._held.pop(trace)
             self._held_count -= len(claimed)
             links += [SpanLink(*place) for place in claimed]
-        while len(self._traces) > self._traces_max:
-            del self._traces[next(iter(self._traces))]
         for place in places:
             trace = place.org_id, place.trace_id
-            if trace in self._traces:
+            if trace in self._young or trace in self._old:
                 links.append(SpanLink(*place))
             else:
                 self._held.setdefault(trace, []).append(place)
                 self._held_count += 1
         while self._held_count > self._places_max:
             self._held_count -= len(self._held.pop(next(iter(self._held))))
+        if len(self._young) * 2 > self._traces_max:
+            self._old, self._young = self._young, set()
         return links
