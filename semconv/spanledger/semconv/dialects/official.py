@@ -41,8 +41,14 @@ GENAI: Final = Dialect(
 
 def _bedrock(draft: Draft) -> None:
     note_broken_stream(draft)
-    if "embed" in draft.get("request_model") and draft.get("operation") == "text_completion":
+    model = draft.get("request_model")
+    if "embed" in model and draft.get("operation") == "text_completion":
         draft.fields["operation"] = "embeddings"
+    method = draft.attributes.get("rpc.method")
+    invoked = isinstance(method, str) and method.startswith("InvokeModel")
+    if invoked and "claude" in model and draft.counts and "cache_read" not in draft.counts:
+        # botocore's instrumentation reads Claude's usage there without its cache, if there was any.
+        draft.notes.append("cache_lost")
 
 
 BEDROCK: Final = Dialect(

@@ -59,7 +59,6 @@ def _adjust(draft: Draft) -> None:
             draft.input_holds_cache = False
     elif draft.counts and "anthropic" in draft.get("provider") and "ai.usage.promptTokens" in draft.attributes:
         draft.input_holds_cache = False
-        draft.partial = True
         draft.notes.append("cache_lost")
 
 
