@@ -16,7 +16,20 @@ from typing import Annotated, Any, Final
 import typer
 
 from spanledger.cli import config
-from spanledger.cli.commands import demo, doctor, export, import_, periods, query, reconcile, serve, tokens
+from spanledger.cli.commands import (
+    bills,
+    connections,
+    demo,
+    doctor,
+    export,
+    import_,
+    periods,
+    query,
+    reconcile,
+    serve,
+    sync,
+    tokens,
+)
 from spanledger.cli.errors import CommandError
 from spanledger.cli.options import option
 
@@ -41,6 +54,14 @@ def build() -> typer.Typer:
     app.command("query")(query.query)
     app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
+    app.add_typer(connections.group(), name="connections")
+    app.command("sync")(sync.sync)
+    _group(
+        app,
+        "bills",
+        "Bills as files, exchange rates, and reading again what was kept.",
+        {"import": bills.import_, "reparse": bills.reparse, "rates": bills.rates},
+    )
     _group(app, "export", "Spend as files for other tools.", {"focus": export.focus})
     _group(
         app,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import httpx
 
@@ -13,6 +14,7 @@ from spanledger.reconciler.http.api import Api, Verdict
 from spanledger.reconciler.http.auth import Auth
 from spanledger.reconciler.http.messages import ApiResponse
 from spanledger.reconciler.http.retry import RetryPolicy
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.secrets.secret import Secret
 from spanledger.reconciler.streams import Stream
 
@@ -96,27 +98,39 @@ class AccountObject:
     status: str = ""
 
 
-class Connector(Protocol):
-    """One provider."""
+class Connector(ABC):
+    """One provider. Holds no state: everything about a connection comes in through `Opening`."""
 
     spec: ClassVar[ConnectorSpec]
 
+    @abstractmethod
     def auth(self, opening: Opening) -> Auth:
         """Raises `ConfigError`: a setting or secret cannot work."""
-        ...
+
+    @abstractmethod
+    def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
+        """The streams of a connection. May ask the provider which of its APIs the account has. Raises `SyncError`."""
+
+    @abstractmethod
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        """Streams that can parse what the connection has ever pulled, without asking anybody."""
 
     def explain(self, response: ApiResponse) -> Verdict | None:
         """Reads a failed answer in the provider's dialect; ``None`` leaves it to the general rule."""
-        ...
-
-    def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
-        """The streams of a connection. May ask the provider which of its APIs the account has. Raises `SyncError`."""
-        ...
+        del response
+        return None
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         """Whose account it is; ``None`` when the provider has no way to ask. Raises `SyncError`."""
-        ...
+        del opening, api
+        return None
 
     def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
         """Names for the provider's ids; empty when the provider has no list. Raises `SyncError`."""
-        ...
+        del opening, api
+        return ()
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        """Exact evidence about single calls that the provider hands out. Raises `SyncError`."""
+        del opening, api
+        return ()

@@ -136,6 +136,8 @@ class Engine:
         if not wanted:
             names = ", ".join(stream.name for stream in source.streams)
             raise ConfigError(f"connection {source.connection} has no such stream; it has {names}")
+        if since is None and until is None and depth is Depth.HOT:
+            wanted = [stream for stream in wanted if stream.policy.hourly]
         reports: list[StreamReport] = []
         refused: StreamReport | None = None
         for stream in wanted:
@@ -180,7 +182,7 @@ class Engine:
         )
         before = source.api.traffic.snapshot()
         try:
-            self._slices(puller, run, done, report, progress)
+            self._slices(puller, source.api, run, done, report, progress)
         except SyncError as error:
             report.state, report.detail = error.state, str(error)
             _log.warning("sync of %s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
@@ -202,6 +204,7 @@ class Engine:
     def _slices(
         self,
         puller: SlicePuller,
+        api: Api,
         run: _Run,
         done: frozenset[tuple[date, date]],
         report: StreamReport,
@@ -212,7 +215,7 @@ class Engine:
             if (window.since, window.until) in done:
                 report.resumed_slices += 1
             else:
-                self._slice(puller, run, window, report)
+                self._slice(puller, api, run, window, report)
             progress(
                 Progress(
                     connection=run.place.connection,
@@ -224,10 +227,10 @@ class Engine:
                 )
             )
 
-    def _slice(self, puller: SlicePuller, run: _Run, window: Window, report: StreamReport) -> None:
+    def _slice(self, puller: SlicePuller, api: Api, run: _Run, window: Window, report: StreamReport) -> None:
         """Pull one slice; a truncated answer is asked for again in halves. Raises `SyncError`."""
         started = self._clock.now()
-        before = puller.api.traffic.snapshot()
+        before = api.traffic.snapshot()
         try:
             outcome = puller.pull(window)
         except TruncatedError as error:
@@ -235,12 +238,12 @@ class Engine:
             if halves is None:
                 raise TruncatedError(f"{window.since}: {error}") from error
             for half in halves:
-                self._slice(puller, run, half, report)
+                self._slice(puller, api, run, half, report)
             return
         report.add(outcome)
         step = StreamReport(stream=report.stream, since=window.since, until=window.until)
         step.add(outcome)
-        traffic = puller.api.traffic.since(before)
+        traffic = api.traffic.since(before)
         step.requests, step.retries, step.response_bytes = traffic.requests, traffic.retries, traffic.bytes
         if outcome.delayed_until is not None:
             report.state = State.DELAYED_BY_PROVIDER

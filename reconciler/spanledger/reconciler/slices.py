@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -32,10 +32,11 @@ class SlicePuller:
     store: BillStore
     clock: Clock
     fx: FxRates
-    api: Api
     stream: Stream
     place: Place
     run_id: str
+    api: Api | None = None
+    """Needed to pull; not to parse again."""
 
     def pull(self, window: Window) -> Outcome:
         """Pull a slice and replace its slots.
@@ -44,34 +45,49 @@ class SlicePuller:
             SyncError: the slice failed; nothing of it was taken over.
             StoreError: the store failed; nothing of it is visible.
         """
-        takeover, context = self._begin(window)
+        assert self.api is not None
+        takeover, context = self._begin(window, self.clock.now())
+        asked = frozenset(window.slots())
         try:
             for page in self.stream.pull(self.api, window):
                 raw = raw_response(page, self.api.redactor.clean_bytes(page.body))
                 takeover.responses.append(raw)
-                self._take(self.stream.parse(page, context), takeover, context, raw.sha256)
+                self._take(self.stream.parse(page, context), takeover, context, raw.sha256, asked)
         except MoneyError as error:
             raise PermanentSyncError(
-                State.DEGRADED, f"{self.api.name}, {self.stream.name}, {window.since} to {window.until}: {error}"
+                State.DEGRADED,
+                f"{self.place.connection}, {self.stream.name}, {window.since} to {window.until}: {error}",
             ) from error
-        return self._finish(takeover, context)
+        return self._finish(takeover, context, window.slots())
 
-    def parse_again(self, kept: Iterable[tuple[Page, RawResponse]], window: Window) -> Outcome:
-        """Parse kept pages of a slice with today's parser and replace its slots where the lines differ.
+    def parse_again(
+        self,
+        kept: Iterable[tuple[Page, RawResponse]],
+        window: Window,
+        slots: Sequence[str],
+        fetched_at: datetime,
+    ) -> Outcome:
+        """Parse the kept pages of a slice with today's parser, and replace those of its slots whose lines differ.
+
+        Args:
+            kept: the pages of one pull, in order.
+            window: what that pull asked for.
+            slots: the slots of the window that still stand as that pull left them.
+            fetched_at: when the pages came; finality is judged as of then.
 
         Raises:
             SyncError: a page cannot be read any more.
             StoreError: the store failed; nothing of it is visible.
         """
-        takeover, context = self._begin(window)
+        takeover, context = self._begin(window, fetched_at)
         for page, raw in kept:
             takeover.responses.append(raw)
-            self._take(self.stream.parse(page, context), takeover, context, raw.sha256)
-        return self._finish(takeover, context)
+            self._take(self.stream.parse(page, context), takeover, context, raw.sha256, frozenset(slots))
+        context.notes.pop("outside_range", None)
+        return self._finish(takeover, context, slots)
 
-    def _begin(self, window: Window) -> tuple[Takeover, Context]:
+    def _begin(self, window: Window, now: datetime) -> tuple[Takeover, Context]:
         notes: Counter[str] = Counter()
-        now = self.clock.now()
         takeover = Takeover(
             store=self.store,
             place=self.place,
@@ -82,10 +98,16 @@ class SlicePuller:
         )
         return takeover, Context(window, now, notes)
 
-    def _take(self, lines: Iterable[BillLine], takeover: Takeover, context: Context, sha256: bytes) -> None:
+    def _take(
+        self,
+        lines: Iterable[BillLine],
+        takeover: Takeover,
+        context: Context,
+        sha256: bytes,
+        asked: frozenset[str],
+    ) -> None:
         window, now, final_after = context.window, context.now, self.stream.policy.final_after
         evidence = sha256.hex()[:16]
-        asked = frozenset(window.slots())
         places: dict[datetime | str, tuple[str, bool]] = {}
         for index, line in enumerate(lines):
             key = line.slot or line.start
@@ -100,10 +122,10 @@ class SlicePuller:
                 continue
             takeover.add(line, slot, is_final=is_final, evidence=f"raw:{evidence}#{index}")
 
-    def _finish(self, takeover: Takeover, context: Context) -> Outcome:
+    def _finish(self, takeover: Takeover, context: Context, slots: Sequence[str]) -> Outcome:
         window, final_after = context.window, self.stream.policy.final_after
         outcome = takeover.replace(
-            window.slots(),
+            slots,
             since=window.since,
             until=window.until,
             empty_is_final=lambda slot: window.slot_end(slot) + final_after <= context.now,

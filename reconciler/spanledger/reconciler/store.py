@@ -93,10 +93,15 @@ class BillStore:
         self._lock = threading.Lock()
         self._last_version = 0
 
-    def rows(self, sql: str, parameters: Mapping[str, object], doing: str) -> Sequence[Sequence[Any]]:
-        """Run a query. Raises `spanledger.ledger.errors.StoreError`."""
+    def rows(
+        self, sql: str, parameters: Mapping[str, object], doing: str, *, as_bytes: Sequence[str] = ()
+    ) -> Sequence[Sequence[Any]]:
+        """Run a query; text columns named in ``as_bytes`` come undecoded. Raises `StoreError`."""
+        formats: dict[str, str | dict[str, str]] = dict.fromkeys(as_bytes, "bytes")
         with self._lock, store_errors(doing):
-            result = self._client.query(sql, parameters=dict(parameters))  # pyright: ignore[reportUnknownMemberType]
+            result = self._client.query(  # pyright: ignore[reportUnknownMemberType]
+                sql, parameters=dict(parameters), column_formats=formats
+            )
             return result.result_rows
 
     def new_version(self, place: Place) -> int:

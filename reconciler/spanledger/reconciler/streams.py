@@ -31,6 +31,7 @@ class Policy:
     Attributes:
         trailing_days: how far back every nightly pull goes: the provider may restate that many days.
         hot_days: how far back the pulls in between go.
+        hourly: whether there are pulls in between: some providers charge per request, or ask for one a day.
         slice_days: how many days one slice asks for and replaces.
         final_after: a day that ended this long ago is taken as final when the provider has no mark of its own.
         history_days: how far back the provider answers at all; ``None`` when it does not say.
@@ -43,6 +44,7 @@ class Policy:
 
     trailing_days: int
     hot_days: int = 3
+    hourly: bool = True
     slice_days: int = 31
     final_after: timedelta = timedelta(days=3)
     history_days: int | None = None
@@ -135,6 +137,10 @@ class Stream(Protocol):
         """
         ...
 
+    def reads(self, page: Page) -> bool:
+        """Whether a kept page of this stream's name was this stream's (two APIs may serve one stream)."""
+        ...
+
     def parse(self, page: Page, context: Context) -> Iterable[BillLine]:
         """The lines of a page. Pure: the same page gives the same lines, also months later from the kept copy.
 
@@ -154,6 +160,7 @@ class PagedStream:
         next_page: the request after a page, ``None`` after the last one. Raises `TruncatedError` where the provider
             says that it left something out.
         lines: see `Stream.parse`.
+        path: part of the requests' path, where two streams share a name.
     """
 
     name: str
@@ -164,6 +171,10 @@ class PagedStream:
     opening: Callable[[Window], Iterable[ApiRequest]]
     next_page: Callable[[Page], ApiRequest | None]
     lines: Callable[[Page, Context], Iterable[BillLine]]
+    path: str = ""
+
+    def reads(self, page: Page) -> bool:
+        return self.path in page.request.path
 
     def pull(self, api: Api, window: Window) -> Iterable[Page]:
         for opening in self.opening(window):
@@ -212,7 +223,9 @@ def page_context(page: Page) -> dict[str, Any]:
     }
 
 
-def kept_page(body: bytes, context: Mapping[str, Any], fetched_at: datetime) -> Page:
+def kept_page(
+    body: bytes, context: Mapping[str, Any], fetched_at: datetime, *, url: str = "", content_type: str = ""
+) -> Page:
     """The page again from its kept copy."""
     request = ApiRequest(
         method=str(context.get("method", "GET")),
@@ -223,5 +236,11 @@ def kept_page(body: bytes, context: Mapping[str, Any], fetched_at: datetime) -> 
     )
     document = load(body) if request.reads == "json" and body else None
     return Page(
-        body=body, document=document, request=request, fetched_at=fetched_at, period=str(context.get("period", ""))
+        body=body,
+        document=document,
+        request=request,
+        fetched_at=fetched_at,
+        url=url,
+        content_type=content_type,
+        period=str(context.get("period", "")),
     )

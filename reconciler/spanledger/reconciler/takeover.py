@@ -69,8 +69,10 @@ class Takeover:
         until: date,
         empty_is_final: Callable[[str], bool],
         grouped_by: Sequence[str] = (),
+        fetched_at: datetime | None = None,
     ) -> Outcome:
         """Make what was added the content of ``slots``; slots without lines become empty. Raises `StoreError`."""
+        fetched_at = fetched_at or self.now
         known = self.store.slots(self.place, slots)
         found = {slot: self.buffer.slots.get(slot) or SlotContent(is_final=empty_is_final(slot)) for slot in slots}
         changed = {
@@ -79,7 +81,7 @@ class Takeover:
             # Spilled lines stand in the store already: committing them costs less than removing them.
             if (self._spilled and content.lines) or _differs(content, known.get(slot))
         }
-        self.store.write_lines(self.place, self.buffer.take(frozenset(changed)), self.version, self.now)
+        self.store.write_lines(self.place, self.buffer.take(frozenset(changed)), self.version, fetched_at)
         if changed:
             self.store.keep_raw(
                 self.place, self.responses, run_id=self.run_id, since=since, until=until, version=self.version
@@ -89,7 +91,7 @@ class Takeover:
             changed,
             version=self.version,
             run_id=self.run_id,
-            fetched_at=self.now,
+            fetched_at=fetched_at,
             grouped_by=grouped_by,
         )
         return Outcome(

@@ -33,7 +33,9 @@ def test_analytics_cost_is_in_cents_with_the_list_price_beside_it(anthropic, fak
     ]
     report = anthropic.sync("2026-11-18", "2026-11-19", streams=frozenset({"cost"}))["cost"]
     assert (report.state, report.lines, report.notes) == (State.OK, 3, {"unclassified": 1})
-    assert anthropic.lines("amount, list_amount, token_class, service_tier, is_batch, api_key, workspace, currency") == [
+    assert anthropic.lines(
+        "amount, list_amount, token_class, service_tier, is_batch, api_key, workspace, currency"
+    ) == [
         (Decimal("0.05"), Decimal("0.05"), "", "batch", True, "apikey_1", "wrkspc_1", "USD"),
         (Decimal("1.2378912"), Decimal("1.5"), "cache_read", "standard", False, "apikey_1", "wrkspc_1", "USD"),
         (Decimal("10"), Decimal("10"), "code_execution", "standard", False, "apikey_1", "wrkspc_1", "USD"),

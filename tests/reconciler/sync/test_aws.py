@@ -124,7 +124,9 @@ def test_cur_reads_exactly_the_manifests_files(rig):
             {"exportName": "llm", "billingPeriod": "2026-11", "dataFiles": [f"s3://{data}/llm-00001.csv.gz"]}
         ).encode(),
         f"{data}/llm-00001.csv.gz": cur_csv(
-            {}, {"line_item_usage_start_date": "2026-11-03T23:00:00.000Z", "line_item_usage_end_date": "2026-11-04T00:00:00Z"},
+            {},
+            {"line_item_usage_start_date": "2026-11-03T23:00:00.000Z",
+             "line_item_usage_end_date": "2026-11-04T00:00:00Z"},
             {"line_item_product_code": "AmazonEC2", "product_product_name": "EC2", "line_item_unblended_cost": "99",
              "line_item_usage_type": "BoxUsage"},
             {"line_item_line_item_type": "Credit", "line_item_unblended_cost": "-0.01", "bill_invoice_id": "INV1"},

@@ -50,7 +50,8 @@ def test_rows_are_read_through_their_columns(azure, fake):
     ]
     report = azure.sync("2026-11-01", "2026-11-06")["cost"]
     assert (report.state, report.notes["unclassified"], report.notes["without_rate"]) == (State.OK, 1, 1)
-    assert azure.lines("line_item, model, token_class, quantity, amount, currency, workspace, dimensions['deployment']") == [
+    columns = "line_item, model, token_class, quantity, amount, currency, workspace, dimensions['deployment']"
+    assert azure.lines(columns) == [
         ("GPT 5 Mini cached Inpt Glbl 1M Tokens", "gpt-5-mini", "cache_read", 2000000, Decimal("1.5"), "EUR",
          "aoai-prod", "global"),
         ("Provisioned Managed Global Unit", "", "provisioned_hours", 24, 30, "USD", "aoai-prod", ""),

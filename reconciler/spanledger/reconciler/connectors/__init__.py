@@ -8,6 +8,7 @@ from spanledger.reconciler.connector import Connector
 from spanledger.reconciler.connectors.anthropic import Anthropic
 from spanledger.reconciler.connectors.aws_bedrock import AwsBedrock
 from spanledger.reconciler.connectors.azure_openai import AzureOpenAI
+from spanledger.reconciler.connectors.files import Files
 from spanledger.reconciler.connectors.google import Google
 from spanledger.reconciler.connectors.mistral import Mistral
 from spanledger.reconciler.connectors.openai import OpenAI
@@ -24,6 +25,7 @@ CONNECTORS: Final[tuple[Connector, ...]] = (
     Google(),
     OpenRouter(),
     Mistral(),
+    Files(),
 )
 """Every connector; they hold no state."""
 

@@ -14,12 +14,23 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Account,
+    AccountObject,
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
+from spanledger.reconciler.connectors.anthropic_batches import AnthropicBatches
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rfc3339, text
 from spanledger.reconciler.errors import PermanentSyncError, State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, HeaderAuth
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.observations import ObservationStream
+from spanledger.reconciler.secrets.secret import Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Cents, Money
 from spanledger.reconciler.windows import Window
@@ -63,7 +74,7 @@ COST_TYPES: Final[Mapping[str, str]] = {
 _DIMENSIONS: Final = ("context_window", "inference_geo", "speed", "cost_type", "token_type", "account_id", "product")
 
 
-class Anthropic:
+class Anthropic(Connector):
     """The Claude Platform's organization API."""
 
     spec: ClassVar = ConnectorSpec(
@@ -85,7 +96,14 @@ class Anthropic:
                 choices=("off", "on"),
             ),
         ),
-        secrets=(SecretSetting(name="admin_key", help="an Admin API key (sk-ant-admin01-...)"),),
+        secrets=(
+            SecretSetting(name="admin_key", help="an Admin API key (sk-ant-admin01-...)"),
+            SecretSetting(
+                name="api_key",
+                help="a workspace key, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "Sign in at platform.claude.com as a member with the admin role (individual accounts have no Admin API).",
             "Open Settings > Admin keys and create a key; it begins with sk-ant-admin01-.",
@@ -95,7 +113,7 @@ class Anthropic:
     )
 
     def auth(self, opening: Opening) -> Auth:
-        return HeaderAuth("x-api-key", opening.secrets["admin_key"], others={"anthropic-version": "2023-06-01"})
+        return anthropic_key(opening.secrets["admin_key"])
 
     def explain(self, response: ApiResponse) -> Verdict | None:
         if response.status == 401:
@@ -113,6 +131,15 @@ class Anthropic:
         if opening.settings.get("claude_code") == "on":
             found.append(_claude_code())
         return found
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        del settings
+        return (_analytics("cost"), _analytics("usage"), _admin_cost(), _admin_usage(), _claude_code())
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        return () if key is None else (AnthropicBatches(anthropic_key(key)),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         del opening
@@ -137,6 +164,11 @@ class Anthropic:
             for found in _list(api, "/v1/organizations/workspaces")
         ]
         return [*keys, *workspaces]
+
+
+def anthropic_key(key: Secret) -> HeaderAuth:
+    """Anthropic's key header, with the version that every request must name."""
+    return HeaderAuth("x-api-key", key, others={"anthropic-version": "2023-06-01"})
 
 
 def _list(api: Api, path: str) -> Iterator[Json]:
@@ -188,6 +220,7 @@ def _analytics(report: str) -> PagedStream:
         policy=_ANALYTICS_POLICY,
         permission=PERMISSION,
         grouped_by=groups,
+        path="/analytics/",
         opening=partial(_opening, f"/v1/organizations/analytics/{report}", params, {"anthropic-beta": BETA}),
         next_page=_next_page,
         lines=partial(_analytics_lines, _analytics_cost if is_cost else _usage_parts),
@@ -202,6 +235,7 @@ def _admin_cost() -> PagedStream:
         policy=_ADMIN_POLICY,
         permission=PERMISSION,
         grouped_by=_ADMIN_COST_GROUPS,
+        path="/cost_report",
         opening=partial(_opening, "/v1/organizations/cost_report", params, {}),
         next_page=_next_page,
         lines=partial(_bucket_lines, _admin_cost_parts),
@@ -216,6 +250,7 @@ def _admin_usage() -> PagedStream:
         policy=_ADMIN_POLICY,
         permission=PERMISSION,
         grouped_by=_ADMIN_USAGE_GROUPS,
+        path="/usage_report/messages",
         opening=partial(_opening, "/v1/organizations/usage_report/messages", params, {}),
         next_page=_next_page,
         lines=partial(_bucket_lines, lambda result, context: _usage_parts(result, result, context)),

@@ -18,7 +18,13 @@ from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
 from spanledger.reconciler.connectors.bedrock_usage_types import UsageType, read_usage_type, service_model
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
@@ -39,7 +45,7 @@ S3_PERMISSION: Final = "the IAM action s3:GetObject on the export's prefix"
 
 _POLICY: Final = Policy(
     trailing_days=35,
-    hot_days=0,
+    hourly=False,
     # Cost Explorer says Estimated itself; days without lines follow the close of the month.
     final_after=timedelta(days=34),
     expected_delay=timedelta(hours=48),
@@ -75,7 +81,7 @@ _REFUSED: Final = frozenset(
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
 
 
-class AwsBedrock:
+class AwsBedrock(Connector):
     """AWS's cost data, Bedrock's part of it."""
 
     spec: ClassVar = ConnectorSpec(
@@ -150,7 +156,9 @@ class AwsBedrock:
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
-        settings = opening.settings
+        return self.readers(opening.settings)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         if settings["source"] == "ce":
             report = _Report(settings["metric"], Decimal(settings.get("marketplace_tokens") or 0))
             return (
@@ -176,14 +184,6 @@ class AwsBedrock:
                 permission=S3_PERMISSION,
             ),
         )
-
-    def identify(self, opening: Opening, api: Api) -> Account | None:
-        del opening, api
-        return None
-
-    def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
-        del opening, api
-        return ()
 
 
 def _error(response: ApiResponse) -> tuple[str, str]:

@@ -20,7 +20,14 @@ from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from spanledger.reconciler.bill_line import BillLine, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Account,
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
 from spanledger.reconciler.connectors.azure_meters import read_meter
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
@@ -46,7 +53,7 @@ BLOB_PERMISSION: Final = "the role Storage Blob Data Reader on the export's cont
 _QUERY_POLICY: Final = Policy(
     # A billing month closes up to the fifth day after its end; corrections come later still.
     trailing_days=35,
-    hot_days=0,
+    hourly=False,
     final_after=timedelta(days=35),
     expected_delay=timedelta(hours=48),
     deep_days=(3, 6, 10),
@@ -59,7 +66,7 @@ _GROUPS: Final = ("ResourceId", "Meter")
 _DATE_COLUMNS: Final = ("UsageDate", "BillingMonth")
 
 
-class AzureOpenAI:
+class AzureOpenAI(Connector):
     """Azure's Cost Management, filtered to model meters."""
 
     spec: ClassVar = ConnectorSpec(
@@ -143,7 +150,9 @@ class AzureOpenAI:
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
-        settings = opening.settings
+        return self.readers(opening.settings)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         if settings["source"] == "export":
             place = settings["export"]
             is_remote = place.startswith(("https://", "http://"))
@@ -183,10 +192,6 @@ class AzureOpenAI:
         if isinstance(api.auth, TokenAuth):
             return Account(f"{opening.settings['tenant_id']}{opening.settings['scope']}")
         return None
-
-    def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
-        del opening, api
-        return ()
 
 
 def _same(api: Api) -> Api:

@@ -17,7 +17,14 @@ from importlib import import_module, resources
 from typing import Any, ClassVar, Final, cast
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Account,
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
 from spanledger.reconciler.connectors.google_skus import Sku, read_sku
 from spanledger.reconciler.documents import Json, ShapeError, load, maybe_obj, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State
@@ -60,7 +67,7 @@ CHARGES: Final[Mapping[str, Charge]] = {
 _UNITS: Final = {"count": "tokens", "requests": "requests", "characters": "characters", "seconds": "seconds"}
 
 
-class Google:
+class Google(Connector):
     """Google Cloud's billing export."""
 
     spec: ClassVar = ConnectorSpec(
@@ -127,7 +134,10 @@ class Google:
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
-        export = _export(opening.settings)
+        return self.readers(opening.settings)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        export = _export(settings)
         return (
             PagedStream(
                 name="cost",
@@ -144,10 +154,6 @@ class Google:
     def identify(self, opening: Opening, api: Api) -> Account | None:
         del api
         return Account(opening.settings["table"])
-
-    def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
-        del opening, api
-        return ()
 
 
 def _export(settings: Mapping[str, str]) -> _Export:

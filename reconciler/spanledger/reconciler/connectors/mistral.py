@@ -15,7 +15,13 @@ from functools import partial
 from typing import Any, ClassVar, Final, cast
 
 from spanledger.reconciler.bill_line import BillLine, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
 from spanledger.reconciler.documents import Json, obj, quantity, rfc3339, text
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
@@ -50,11 +56,11 @@ _UNITS: Final = {"audio_seconds": "seconds"}
 _TOKENS: Final = frozenset({"input_uncached", "cache_read", "output_text"})
 
 _POLICY: Final = Policy(
-    trailing_days=31, hot_days=0, slice_days=31, grain=Grain.MONTH, final_after=timedelta(days=5), deep_days=(3, 10)
+    trailing_days=31, hourly=False, slice_days=31, grain=Grain.MONTH, final_after=timedelta(days=5), deep_days=(3, 10)
 )
 
 
-class Mistral:
+class Mistral(Connector):
     """Mistral's Enterprise admin API."""
 
     spec: ClassVar = ConnectorSpec(
@@ -85,6 +91,9 @@ class Mistral:
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
+        return self.readers(opening.settings)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         return (
             PagedStream(
                 name="usage",
@@ -92,23 +101,11 @@ class Mistral:
                 policy=_POLICY,
                 permission=PERMISSION,
                 grouped_by=("category", "model"),
-                opening=partial(
-                    _requests,
-                    opening.settings.get("path") or "/v1/admin/usage",
-                    opening.settings.get("workspace_id", ""),
-                ),
+                opening=partial(_requests, settings.get("path") or "/v1/admin/usage", settings.get("workspace_id", "")),
                 next_page=last_page,
                 lines=_lines,
             ),
         )
-
-    def identify(self, opening: Opening, api: Api) -> Account | None:
-        del opening, api
-        return None
-
-    def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
-        del opening, api
-        return ()
 
 
 def _requests(path: str, workspace: str, window: Window) -> Iterator[ApiRequest]:

@@ -15,13 +15,15 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting
+from spanledger.reconciler.connector import Account, AccountObject, Connector, ConnectorSpec, Opening, SecretSetting
+from spanledger.reconciler.connectors.openai_batches import OpenAIBatches
 from spanledger.reconciler.connectors.openai_line_items import LineItem, read_line_item
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, text, unix_time
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, bearer
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
@@ -127,7 +129,7 @@ _UNITS: Final[Mapping[str, tuple[str, Decimal]]] = {
 """``quantity_unit`` → our unit and its factor; others are kept as they are."""
 
 
-class OpenAI:
+class OpenAI(Connector):
     """The OpenAI platform's organization API."""
 
     spec: ClassVar = ConnectorSpec(
@@ -135,7 +137,14 @@ class OpenAI:
         title="OpenAI",
         base_url="https://api.openai.com/v1",
         own_hosts=("api.openai.com",),
-        secrets=(SecretSetting(name="admin_key", help="an organization admin key (sk-admin-...)"),),
+        secrets=(
+            SecretSetting(name="admin_key", help="an organization admin key (sk-admin-...)"),
+            SecretSetting(
+                name="api_key",
+                help="a project key, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "Sign in at platform.openai.com as an Owner of the organization.",
             "Open Settings > Organization > Admin keys and choose 'Create new admin key'.",
@@ -171,8 +180,17 @@ class OpenAI:
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
-        del opening, api
+        del api
+        return self.readers(opening.settings)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        del settings
         return (_costs(), *(_usage(report) for report in REPORTS))
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        return () if key is None else (OpenAIBatches(bearer(key)),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         del opening

@@ -6,19 +6,29 @@ and stands on that vendor's bill: it is kept as a dimension, never as OpenRouter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import ClassVar, Final
 
 from spanledger.reconciler.bill_line import BillLine, Kind
-from spanledger.reconciler.connector import Account, AccountObject, ConnectorSpec, Opening, SecretSetting, Setting
+from spanledger.reconciler.connector import (
+    Account,
+    AccountObject,
+    Connector,
+    ConnectorSpec,
+    Opening,
+    SecretSetting,
+    Setting,
+)
+from spanledger.reconciler.connectors.openrouter_generations import OpenRouterGenerations
 from spanledger.reconciler.documents import Json, ShapeError, obj, objects, quantity, text
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, bearer
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, last_page
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
@@ -37,7 +47,7 @@ _POLICY: Final = Policy(
 )
 
 
-class OpenRouter:
+class OpenRouter(Connector):
     """OpenRouter's activity report."""
 
     spec: ClassVar = ConnectorSpec(
@@ -53,7 +63,14 @@ class OpenRouter:
                 choices=("on", "off"),
             ),
         ),
-        secrets=(SecretSetting(name="management_key", help="a management key (it cannot run inference)"),),
+        secrets=(
+            SecretSetting(name="management_key", help="a management key (it cannot run inference)"),
+            SecretSetting(
+                name="api_key",
+                help="the applications' key, to ask for the exact cost of calls whose answer did not say it",
+                required=False,
+            ),
+        ),
         setup=(
             "Sign in at openrouter.ai as the owner or an administrator of the organization.",
             "Open Settings > Management keys and create a key.",
@@ -74,18 +91,16 @@ class OpenRouter:
         keys: tuple[str, ...] = ("",)
         if opening.settings.get("by_key", "on") == "on":
             keys = tuple(found.id for found in self.inventory(opening, api)) or ("",)
-        return (
-            PagedStream(
-                name="activity",
-                kind=Kind.COST,
-                policy=_POLICY,
-                permission=PERMISSION,
-                grouped_by=("date", "model", "endpoint_id", *(("api_key_hash",) if keys != ("",) else ())),
-                opening=partial(_requests, keys, opening.clock.now().date()),
-                next_page=last_page,
-                lines=_lines,
-            ),
-        )
+        return (_activity(keys, opening.clock.now().date()),)
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        del settings
+        return (_activity(("",), date.min),)
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        return () if key is None else (OpenRouterGenerations(bearer(key)),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         del opening
@@ -114,6 +129,19 @@ class OpenRouter:
                 for key in fresh
             )
             offset += len(page)
+
+
+def _activity(keys: Sequence[str], today: date) -> PagedStream:
+    return PagedStream(
+        name="activity",
+        kind=Kind.COST,
+        policy=_POLICY,
+        permission=PERMISSION,
+        grouped_by=("date", "model", "endpoint_id", *(("api_key_hash",) if tuple(keys) != ("",) else ())),
+        opening=partial(_requests, keys, today),
+        next_page=last_page,
+        lines=_lines,
+    )
 
 
 def _requests(keys: Sequence[str], today: date, window: Window) -> Iterator[ApiRequest]:

@@ -17,6 +17,7 @@ from spanledger.reconciler.bill_line import BillLine, Charge, Kind
 from spanledger.reconciler.connector import (
     Account,
     AccountObject,
+    Connector,
     ConnectorSpec,
     Opening,
     SecretSetting,
@@ -40,7 +41,7 @@ _USAGE_POLICY: Final = Policy(
     final_after=timedelta(days=33),
 )
 _INVOICE_POLICY: Final = Policy(
-    trailing_days=3, hot_days=0, slice_days=31, history_days=0, final_after=timedelta(days=3), grain=Grain.MONTH
+    trailing_days=3, hourly=False, slice_days=31, history_days=0, final_after=timedelta(days=3), grain=Grain.MONTH
 )
 
 KINDS: Final[Mapping[str, str]] = {
@@ -75,7 +76,7 @@ UNIT_TYPES: Final[Mapping[str, str]] = {
 """Invoice unit types, lower case → token class. The exact spellings are not documented; others stay unclassified."""
 
 
-class XAI:
+class XAI(Connector):
     """xAI's management API."""
 
     spec: ClassVar = ConnectorSpec(
@@ -111,29 +112,11 @@ class XAI:
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         team = opening.settings.get("team_id") or self._team(api)
-        zone = opening.settings.get("timezone") or "Etc/GMT"
-        return (
-            PagedStream(
-                name="usage",
-                kind=Kind.COST,
-                policy=_USAGE_POLICY,
-                permission=PERMISSION,
-                grouped_by=("description",),
-                opening=partial(_usage_request, team, zone),
-                next_page=_complete,
-                lines=_usage_lines,
-            ),
-            PagedStream(
-                name="invoice",
-                kind=Kind.USAGE,
-                policy=_INVOICE_POLICY,
-                permission=PERMISSION,
-                grouped_by=("description", "unitType"),
-                opening=partial(_invoice_request, team),
-                next_page=last_page,
-                lines=_invoice_lines,
-            ),
-        )
+        return _streams(team, opening.settings.get("timezone") or "Etc/GMT")
+
+    def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        del settings
+        return _streams("", "Etc/GMT")
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         return Account(opening.settings.get("team_id") or self._team(api))
@@ -162,6 +145,31 @@ class XAI:
         if not team:
             raise PermanentSyncError(State.DEGRADED, "xAI does not say which team the key belongs to: give --team-id")
         return team
+
+
+def _streams(team: str, zone: str) -> Sequence[Stream]:
+    return (
+        PagedStream(
+            name="usage",
+            kind=Kind.COST,
+            policy=_USAGE_POLICY,
+            permission=PERMISSION,
+            grouped_by=("description",),
+            opening=partial(_usage_request, team, zone),
+            next_page=_complete,
+            lines=_usage_lines,
+        ),
+        PagedStream(
+            name="invoice",
+            kind=Kind.USAGE,
+            policy=_INVOICE_POLICY,
+            permission=PERMISSION,
+            grouped_by=("description", "unitType"),
+            opening=partial(_invoice_request, team),
+            next_page=last_page,
+            lines=_invoice_lines,
+        ),
+    )
 
 
 def _usage_request(team: str, zone: str, window: Window) -> Iterator[ApiRequest]:

@@ -25,7 +25,7 @@ from spanledger.reconciler.windows import Grain, Window, next_month
 
 EXPORT_POLICY: Final = Policy(
     trailing_days=45,
-    hot_days=0,
+    hourly=False,
     slice_days=31,
     grain=Grain.MONTH,
     final_after=timedelta(days=10),
@@ -74,6 +74,9 @@ class ExportStream:
         for export in self.locate(there, window):
             for file in export.files:
                 yield from _page(there, export.period, file, api)
+
+    def reads(self, page: Page) -> bool:
+        return bool(page.period)
 
     def parse(self, page: Page, context: Context) -> Iterator[BillLine]:
         with _as_file(page) as path:

@@ -1,0 +1,100 @@
+"""Anthropic's message batch results: one message or error per request, with its usage and its id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from spanledger.reconciler.connectors.batch_usage import anthropic_usage
+from spanledger.reconciler.documents import Json, load, maybe_obj, obj, objects, rfc3339, text
+from spanledger.reconciler.errors import RetryableSyncError, State
+from spanledger.reconciler.http.api import Api
+from spanledger.reconciler.http.auth import Auth
+from spanledger.reconciler.http.messages import ApiRequest
+from spanledger.reconciler.observations import Unit, Unsettled
+from spanledger.semconv.observation import Observation, Role
+
+PERMISSION: Final = "a workspace key of the workspace that made the batches"
+
+
+@dataclass(frozen=True, slots=True)
+class AnthropicBatches:
+    """Results of ended message batches. See `ObservationStream`."""
+
+    auth: Auth
+    name: str = "batches"
+    permission: str = PERMISSION
+
+    def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
+        del unsettled
+        there, after = replace(api, auth=self.auth), ""
+        while True:
+            params = (("limit", "100"), *((("after_id", after),) if after else ()))
+            response = there.send(ApiRequest(path="/v1/messages/batches", params=params, permission=PERMISSION))
+            document = obj(response.document, "Anthropic's batches")
+            for batch in objects(document.get("data"), "batches"):
+                if rfc3339(batch.get("created_at"), "created_at") < since:
+                    return  # newest first
+                if text(batch.get("processing_status")) == "ended" and batch.get("results_url"):
+                    yield Unit(text(batch.get("id")), rfc3339(batch.get("ended_at"), "ended_at"))
+            last = text(document.get("last_id"))
+            if not document.get("has_more") or not last or last == after:
+                return
+            after = last
+
+    def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
+        there = replace(api, auth=self.auth)
+        response = there.send(
+            ApiRequest(path=f"/v1/messages/batches/{unit.id}/results", reads="file", permission=PERMISSION)
+        )
+        assert response.file is not None
+        try:
+            with response.file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    if line.strip() and (found := _observation(_result(line), unit)) is not None:
+                        yield found
+        finally:
+            response.file.unlink(missing_ok=True)
+
+
+def _result(line: str) -> Json:
+    try:
+        return obj(load(line), "a batch result")
+    except ValueError:
+        raise RetryableSyncError(State.DEGRADED, "a batch's results are cut off in the middle of a line") from None
+
+
+def _observation(answer: Json, unit: Unit) -> Observation | None:
+    """``None`` for requests that were canceled or expired: they are not billed and leave nothing to see."""
+    result = maybe_obj(answer.get("result"))
+    kind = text(result.get("type"))
+    if kind not in ("succeeded", "errored"):
+        return None
+    message = maybe_obj(result.get("message"))
+    usage = maybe_obj(message.get("usage"))
+    error = maybe_obj(maybe_obj(result.get("error")).get("error")) or maybe_obj(result.get("error"))
+    moment = int(unit.ended_at.timestamp() * 1_000_000_000)
+    return Observation(
+        signal="batch",
+        dialect="anthropic.batch",
+        scope_name="spanledger.reconciler",
+        role=Role.LEAF,
+        started_ns=moment,
+        ended_ns=moment,
+        provider="anthropic",
+        operation="chat",
+        request_model=text(message.get("model")),
+        response_model=text(message.get("model")),
+        response_id=text(message.get("id")),
+        request_id=f"{unit.id}/{text(answer.get('custom_id'))}",
+        usage=anthropic_usage(usage),
+        status="ok" if kind == "succeeded" else "error",
+        error_type=text(error.get("type")),
+        stop_reason=text(message.get("stop_reason")),
+        is_stream=False,
+        is_batch=True,
+        batch_id=unit.id,
+        service_tier=text(usage.get("service_tier")) or "batch",
+    )

@@ -1,0 +1,76 @@
+"""Usage documents of OpenAI's and Anthropic's answers, as disjoint token classes.
+
+OpenAI counts inclusively (cached, audio and image tokens inside the input; reasoning inside the output); Anthropic's
+``input_tokens`` is the uncached part only, and its output includes thinking.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from spanledger.reconciler.documents import Json, maybe_obj, quantity
+from spanledger.semconv.usage import Usage
+
+_MOST: Final = Decimal(2**53)
+
+
+def count(value: object) -> int | None:
+    """A token count, ``None`` when it is not reported or absurd."""
+    found = quantity(value)
+    return int(found) if found is not None and 0 <= found <= _MOST else None
+
+
+def openai_usage(usage: Json) -> Usage:
+    """Of chat completions, responses, completions and embeddings."""
+    inputs = _first(usage, "prompt_tokens", "input_tokens")
+    outputs = _first(usage, "completion_tokens", "output_tokens")
+    of_input = maybe_obj(usage.get("prompt_tokens_details")) or maybe_obj(usage.get("input_tokens_details"))
+    of_output = maybe_obj(usage.get("completion_tokens_details")) or maybe_obj(usage.get("output_tokens_details"))
+    cached, written = count(of_input.get("cached_tokens")), count(of_input.get("cache_write_tokens"))
+    audio, image = count(of_input.get("audio_tokens")) or None, count(of_input.get("image_tokens")) or None
+    reasoning, spoken = count(of_output.get("reasoning_tokens")), count(of_output.get("audio_tokens")) or None
+    return Usage(
+        input_uncached=_rest(inputs, cached, written, audio, image),
+        cache_read=cached,
+        cache_write=written,
+        input_audio=audio,
+        input_image=image,
+        output_text=_rest(outputs, reasoning, spoken),
+        reasoning=reasoning,
+        output_audio=spoken,
+    )
+
+
+def anthropic_usage(usage: Json) -> Usage:
+    """Of messages."""
+    split = maybe_obj(usage.get("cache_creation"))
+    written_5m, written_1h = (
+        count(split.get("ephemeral_5m_input_tokens")),
+        count(split.get("ephemeral_1h_input_tokens")),
+    )
+    written = None if split else count(usage.get("cache_creation_input_tokens"))
+    thinking = count(maybe_obj(usage.get("output_tokens_details")).get("thinking_tokens"))
+    searches = count(maybe_obj(usage.get("server_tool_use")).get("web_search_requests"))
+    return Usage(
+        input_uncached=count(usage.get("input_tokens")),
+        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_write=written,
+        cache_write_5m=written_5m,
+        cache_write_1h=written_1h,
+        output_text=_rest(count(usage.get("output_tokens")), thinking),
+        reasoning=thinking,
+        counts={"web_searches": searches} if searches else {},
+    )
+
+
+def _first(usage: Json, *names: str) -> int | None:
+    return next((found for name in names if (found := count(usage.get(name))) is not None), None)
+
+
+def _rest(whole: int | None, *parts: int | None) -> int | None:
+    """What is left of a whole; parts that exceed it leave the whole alone rather than a negative count."""
+    if whole is None:
+        return None
+    rest = whole - sum(part or 0 for part in parts)
+    return rest if rest >= 0 else whole

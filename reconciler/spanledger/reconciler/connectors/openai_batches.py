@@ -1,0 +1,110 @@
+"""OpenAI's batch results: the answer to every request of a batch, with its usage and its id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from spanledger.reconciler.connectors.batch_usage import openai_usage
+from spanledger.reconciler.documents import Json, load, maybe_obj, obj, objects, quantity, text, unix_time
+from spanledger.reconciler.errors import RetryableSyncError, State
+from spanledger.reconciler.http.api import Api
+from spanledger.reconciler.http.auth import Auth
+from spanledger.reconciler.http.messages import ApiRequest
+from spanledger.reconciler.observations import Unit, Unsettled
+from spanledger.semconv.observation import Observation, Role
+
+PERMISSION: Final = "a project key that may read batches and files of its project"
+ENDED: Final = frozenset({"completed", "expired", "cancelled"})
+"""Batches that ended early still charge for the requests that were answered."""
+
+_OPERATIONS: Final = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "chat",
+    "/v1/completions": "text_completion",
+    "/v1/embeddings": "embeddings",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIBatches:
+    """Output files of finished batches. See `ObservationStream`."""
+
+    auth: Auth
+    name: str = "batches"
+    permission: str = PERMISSION
+
+    def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
+        del unsettled
+        there, after = replace(api, auth=self.auth), ""
+        while True:
+            params = (("limit", "100"), *((("after", after),) if after else ()))
+            response = there.send(ApiRequest(path="/batches", params=params, permission=PERMISSION))
+            document = obj(response.document, "OpenAI's batches")
+            for batch in objects(document.get("data"), "batches"):
+                if unix_time(batch.get("created_at"), "created_at") < since:
+                    return  # newest first
+                file = text(batch.get("output_file_id"))
+                if text(batch.get("status")) in ENDED and file:
+                    ended = batch.get("completed_at") or batch.get("expired_at") or batch.get("cancelled_at")
+                    instant = unix_time(ended or batch.get("created_at"), "completed_at")
+                    yield Unit(f"{text(batch.get('id'))}/{file}/{text(batch.get('endpoint'))}", instant)
+            last = text(document.get("last_id"))
+            if not document.get("has_more") or not last or last == after:
+                return
+            after = last
+
+    def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
+        batch, file, endpoint = unit.id.split("/", 2)
+        there = replace(api, auth=self.auth)
+        response = there.send(ApiRequest(path=f"/files/{file}/content", reads="file", permission=PERMISSION))
+        assert response.file is not None
+        try:
+            with response.file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    if line.strip():
+                        yield _observation(_answer(line), batch, f"/{endpoint.lstrip('/')}", unit.ended_at)
+        finally:
+            response.file.unlink(missing_ok=True)
+
+
+def _answer(line: str) -> Json:
+    try:
+        return obj(load(line), "a batch result")
+    except ValueError:
+        raise RetryableSyncError(State.DEGRADED, "a batch's output file is cut off in the middle of a line") from None
+
+
+def _observation(answer: Json, batch: str, endpoint: str, ended_at: datetime) -> Observation:
+    response = maybe_obj(answer.get("response"))
+    body = maybe_obj(response.get("body"))
+    status = quantity(response.get("status_code"))
+    is_error = bool(answer.get("error")) or status is None or status >= 400
+    created = quantity(body.get("created")) or quantity(body.get("created_at"))
+    # Batches are billed when they are worked on, not when they were handed in.
+    moment = int((created if created else int(ended_at.timestamp())) * 1_000_000_000)
+    error = maybe_obj(answer.get("error")) or maybe_obj(body.get("error"))
+    return Observation(
+        signal="batch",
+        dialect="openai.batch",
+        scope_name="spanledger.reconciler",
+        role=Role.LEAF,
+        started_ns=moment,
+        ended_ns=moment,
+        provider="openai",
+        operation=_OPERATIONS.get(endpoint, ""),
+        request_model=text(body.get("model")),
+        response_model=text(body.get("model")),
+        response_id=text(body.get("id")),
+        request_id=text(response.get("request_id")) or text(answer.get("id")),
+        usage=openai_usage(maybe_obj(body.get("usage"))),
+        status="error" if is_error else "ok",
+        error_type=text(error.get("code") or error.get("type")) if is_error else "",
+        http_status=None if status is None else int(status),
+        is_stream=False,
+        is_batch=True,
+        batch_id=batch,
+        service_tier=text(body.get("service_tier")),
+    )
