@@ -222,7 +222,7 @@ def test_an_http_error(on: Any, clients: Any, style: Any, provider: Any, reply: 
     [
         (
             "AnthropicBedrock",
-            {"aws_region": "us-east-1", "aws_access_key": "a", "aws_secret_key": "b"},
+            {"aws_region": "us-east-1", "api_key": "bedrock-key"},
             "aws_bedrock",
             "aws.bedrock",
             "bedrock-runtime.us-east-1.amazonaws.com",
@@ -243,9 +243,9 @@ def test_other_platforms_bill(
         client = clients.anthropic(cls, **options)
         provider.replies.append(reply(message()))
         client.messages.create(**{**REQUEST, "model": "anthropic.claude-haiku-4-5-20251001-v1:0"})
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, TypeError) as error:
         provider.replies.clear()
-        pytest.skip(f"needs a cloud library: {error}")
+        pytest.skip(f"needs a cloud library or a newer SDK: {error}")
     attributes = on.attributes()
     assert attributes["spanledger.provider"] == billed_by
     assert attributes["gen_ai.provider.name"] == otel_name

@@ -219,7 +219,7 @@ class Recorder:
             return call.reader.answer(is_complete=call.outcome == FINISHED)
         if call.document is not None:
             return call.endpoint.read_response(document_of(call.document))
-        return Answer(is_partial=call.outcome != FAILED)
+        return Answer(is_partial=call.outcome != FAILED)  # nothing was read of an answer that may be billed
 
     def _attributes_of(self, call: Call, answer: Answer, counted: Counted, may_block: bool) -> dict[str, Any]:
         found: dict[str, Any] = {**call.facts.constant, **call.endpoint.attributes}

@@ -183,8 +183,8 @@ class _Hooks:
 
     def _failed(self, call: Call, error: BaseException) -> None:
         try:
-            self._recorder.leave(call)
             call.fail(error)
+            self._recorder.leave(call)
         except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
             self._problems.ours("ending a failed call", ours)
 
@@ -204,6 +204,8 @@ class _Hooks:
             else:
                 self._complete(call, answer)
         except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
+            call.notes = (*call.notes, "unreadable_answer")
+            call.finish()
             self._problems.ours("ending a call", error)
 
     def _complete(self, call: Call, answer: Any) -> None:
