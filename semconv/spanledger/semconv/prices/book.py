@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import product
+from itertools import chain, product
 from typing import Final
 
 from spanledger.semconv.cost import Cost
@@ -133,8 +133,8 @@ class PriceBook:
     def price_many(self, observations: Sequence[Observation]) -> list[Cost]:
         """The cost of each observation, in order, exactly as `price` gives it.
 
-        The response model decides; where the price book does not know it, the request model. A start time before 2015
-        is a broken clock: then the end or else the time of receipt counts.
+        The response model decides; where the price book does not know it, the request model (see `names.spoken` for
+        the exceptions). A start time before 2015 is a broken clock: then the end or else the time of receipt counts.
         """
         schedules, orgs, projects = self._resolved.schedules, self._orgs, self._projects
         costs: list[Cost] = []
@@ -190,9 +190,12 @@ class PriceBook:
         return self._snapshots.get(price_id)
 
     def records(self) -> Iterator[PriceRecord]:
-        """Every rate of every snapshot, base and overrides, for a table of prices."""
+        """Every rate of every snapshot, base and overrides, for a table of prices.
+
+        An override for a pattern of names (``Qwen/*``) is there once a call of such a name was priced.
+        """
         seen: set[str] = set()
-        for snapshot in self._all_snapshots():
+        for snapshot in chain(self._all_snapshots(), list(self._snapshots.values())):
             if snapshot.price_id not in seen:
                 seen.add(snapshot.price_id)
                 yield from records_of(snapshot)
@@ -223,7 +226,7 @@ class PriceBook:
         tier = names.tier(service_tier)
         if tier in names.BATCH_TIERS:
             tier, is_batch = "", True
-        spoken = tuple(dict.fromkeys(name for name in (model, request_model) if name.strip()))
+        spoken = names.spoken(provider, model, request_model)
         if self._overrides is not None:
             call = Call(provider, spoken, tier, is_batch, org, project)
             found = compose(self._overrides, call, resolved.list_prices)
@@ -260,6 +263,8 @@ class PriceBook:
                 named = sorted({scope.model for scope in scopes if not set("*?[") & set(scope.model)})
                 owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
                 for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
+                    if not any(scope.covers((model,), word, org, project) for scope in scopes):
+                        continue
                     call = Call(word, (model,), tier, is_batch, org, project)
                     found = compose(self._overrides, call, self._resolved.list_prices)
                     if not isinstance(found, str):

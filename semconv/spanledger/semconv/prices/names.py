@@ -67,6 +67,18 @@ def tier(service_tier: str) -> str:
     return word.removeprefix("on_demand_")
 
 
+def spoken(provider: str, model: str, request_model: str) -> tuple[str, ...]:
+    """The names of a call's model, the one that decides the price first.
+
+    The model that answered says most, except where the request's name is the product that is billed: a Bedrock profile
+    (``us.`` and ``global.`` have different prices, the answer says neither) and OpenRouter's variants (``...:free``).
+    """
+    model, request_model = model.strip(), request_model.strip()
+    is_product = provider == "aws_bedrock" or (provider == "openrouter" and request_model.startswith(f"{model}:"))
+    names = (request_model, model) if is_product else (model, request_model)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def candidates(provider: str, model: str) -> tuple[str, ...]:
     """Spellings of a model to look up, most literal first; empty when the name cannot be a model's.
 
