@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -13,7 +14,7 @@ from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import PriceBook
 from spanledger.semconv.prices.base import BaseBook
-from spanledger.semconv.prices.overrides import ExchangeRate, MissingRateError, Overrides
+from spanledger.semconv.prices.overrides import Discount, ExchangeRate, MissingRateError, Overrides, Scope
 from spanledger.semconv.prices.overrides_file import load_overrides
 from spanledger.semconv.usage import Usage
 
@@ -51,6 +52,59 @@ def price(
 
 
 LIST_4O = mtok("2.5", 1_000) + mtok("1.25", 200) + mtok("10", 100)
+
+
+# --- laws over the whole list
+
+
+def random_calls(base: BaseBook) -> list[Observation]:
+    rng = random.Random(5)
+    found: list[Observation] = []
+    for provider in base.providers:
+        for model in rng.sample(base.models(provider), min(6, len(base.models(provider)))):
+            tier = rng.choice(("", "", "flex", "priority", "batch", "warp"))
+            second = rng.randrange(3 * 365 * 86_400)
+            usage = Usage(
+                input_uncached=rng.choice((10, 150_000, 400_000)), cache_write=7, output_text=rng.randrange(900)
+            )
+            found.append(
+                Observation(
+                    provider=provider,
+                    response_model=model,
+                    service_tier=tier,
+                    started_ns=at("2027-03-01") - second * 10**9,
+                    usage=usage,
+                    org_id="acme",
+                )
+            )
+    return found
+
+
+def test_no_rules_change_nothing_not_even_the_ids(base: BaseBook) -> None:
+    calls = random_calls(base)
+    assert PriceBook(Overrides(), base).price_many(calls) == PriceBook(base=base).price_many(calls)
+
+
+def test_a_discount_of_nothing_changes_no_cost(base: BaseBook) -> None:
+    calls = random_calls(base)
+    nothing = Discount(scope=Scope(org="acme"), percent=Decimal(0), name="nothing")
+    under = PriceBook(Overrides(discounts=(nothing,)), base).price_many(calls)
+    plain = PriceBook(base=base).price_many(calls)
+    assert [(c.status, c.total, c.low, c.high, c.reason) for c in under] == [
+        (c.status, c.total, c.low, c.high, c.reason) for c in plain
+    ]
+    ids = zip(under, plain, strict=True)
+    assert all(one.price_id != other.price_id for one, other in ids if other.price_id)
+
+
+def test_half_price_is_half_of_everything(base: BaseBook) -> None:
+    calls = random_calls(base)
+    half = Discount(scope=Scope(), percent=Decimal(50))
+    under = PriceBook(Overrides(discounts=(half,)), base).price_many(calls)
+    for ours, listed in zip(under, PriceBook(base=base).price_many(calls), strict=True):
+        assert (ours.total is None) is (listed.total is None)
+        if ours.total is not None and listed.total is not None:
+            assert ours.total * 2 == listed.total
 
 
 # --- discounts
