@@ -148,6 +148,8 @@ class Compiler:
         known = {*dialect.texts, *dialect.counts}
         texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in known]  # out of bags
         counts = [(slot, *aliases[slot]) for slot in dialect.counts if slot in aliases]
+        if exact:
+            counts = []  # our own classes say it all; the conventions' sums beside them are for others
         claims = not present.isdisjoint(table.CLAIMS)
         marked = not present.isdisjoint((*dialect.markers, *dialect.core))
         if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
