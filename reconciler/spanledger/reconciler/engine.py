@@ -185,7 +185,7 @@ class Engine:
             self._slices(puller, source.api, run, done, report, progress)
         except SyncError as error:
             report.state, report.detail = error.state, str(error)
-            _log.warning("sync of %s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
+            _log.info("sync of %s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
         else:
             self._judge(source.api, stream, place, report)
         traffic = source.api.traffic.since(before)

@@ -100,7 +100,7 @@ class Harvester:
                 self.store.record([self._record(place, run_id, "unit", unit.id, State.OK, count, started, report)])
         except SyncError as error:
             report.state, report.detail = error.state, str(error)
-            _log.warning("%s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
+            _log.info("%s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
         self.store.record([self._record(place, run_id, "run", report.detail, report.state, report.lines, now, report)])
         return report
 

@@ -50,7 +50,7 @@ class SlicePuller:
         asked = frozenset(window.slots())
         try:
             for page in self.stream.pull(self.api, window):
-                raw = raw_response(page, self.api.redactor.clean_bytes(page.body))
+                raw = raw_response(page)
                 takeover.responses.append(raw)
                 self._take(self.stream.parse(page, context), takeover, context, raw.sha256, asked)
         except MoneyError as error:
@@ -134,7 +134,7 @@ class SlicePuller:
         return replace(outcome, delayed_until=context.delayed_until)
 
 
-def raw_response(page: Page, body: bytes) -> RawResponse:
+def raw_response(page: Page) -> RawResponse:
     """The copy to keep; of a very large body, only its hash."""
     if page.file is not None:
         with page.file.open("rb") as file:
@@ -142,8 +142,8 @@ def raw_response(page: Page, body: bytes) -> RawResponse:
         size = page.file.stat().st_size
         kept = compress(page.file.read_bytes()) if size <= KEEP_BODY_BYTES else None
     else:
-        sha256, size = hashlib.sha256(body).digest(), len(body)
-        kept = compress(body) if size <= KEEP_BODY_BYTES else None
+        sha256, size = hashlib.sha256(page.body).digest(), len(page.body)
+        kept = compress(page.body) if size <= KEEP_BODY_BYTES else None
     return RawResponse(
         url=page.url,
         status=page.status,

@@ -118,6 +118,10 @@ def _print(pulled: Sequence[tuple[str, Sequence[StreamReport]]]) -> None:
     ]
     output.print_table(("connection", "stream", "days", "lines", "changed", "state"), rows)
     for name, reports in pulled:
+        remarks: dict[str, list[str]] = {}
         for report in reports:
             if report.detail:
-                output.say(f"  {name}, {report.stream}: {report.detail}")
+                remarks.setdefault(report.detail, []).append(report.stream)
+        for detail, streams in remarks.items():
+            others = f" and {len(streams) - 1} more" if len(streams) > 1 else ""
+            output.say(f"  {name}, {streams[0]}{others}: {detail}")

@@ -148,7 +148,7 @@ def import_files(
             content_type="text/csv",
             file=path,
         )
-        takeover.responses.append(raw_response(page, b""))
+        takeover.responses.append(raw_response(page))
     months = sorted(takeover.buffer.slots)
     report.months = tuple(months)
     if not months:

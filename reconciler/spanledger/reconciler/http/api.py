@@ -189,7 +189,8 @@ class Api:
         file: Path | None,
     ) -> ApiResponse | SyncError:
         document: Any = None
-        body = b"" if file is not None else incoming.content
+        # A provider that echoes the credential must not get it into kept copies or lines.
+        body = b"" if file is not None else self.redactor.clean_bytes(incoming.content)
         if body and (request.reads == "json" or not incoming.is_success):
             try:
                 document = load(body)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class Resolver:
         keyring: the master keys; ``None`` when none is configured.
     """
 
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     keyring: Keyring | None = None
 
     def resolve(self, reference: str, place: Place) -> Secret:
@@ -57,8 +57,8 @@ class Resolver:
             folder = self.environ.get("CREDENTIALS_DIRECTORY", "")
             if not folder:
                 raise ConfigError(
-                    f"systemd credential {rest}: $CREDENTIALS_DIRECTORY is not set; add LoadCredential={rest}:... "
-                    "to the unit"
+                    f"systemd credential {rest} of {place}: $CREDENTIALS_DIRECTORY is not set; "
+                    f"add LoadCredential={rest}:... to the unit"
                 )
             if "/" in rest or rest in ("", ".", ".."):
                 raise ConfigError(f"systemd credential {rest!r}: a credential name has no slash")
