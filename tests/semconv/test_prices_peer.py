@@ -154,9 +154,10 @@ def compare(total: Decimal | None, expected: Decimal, cost: Any, book: PriceBook
         return "equal"
     snapshot = book.snapshot(cost.price_id)
     assert snapshot is not None
-    if snapshot.conditions.get("rule") == "half_batch":
+    derived = snapshot.conditions.get("derived", "")
+    if "half_batch" in derived:
         return "half_batch"
-    if usage.cache_write_1h and "claude" in snapshot.model:
+    if usage.cache_write_1h and derived == "claude_write":
         write, long = snapshot.rates["cache_write"].each, snapshot.rates["cache_write_1h"].each
         return "claude_write" if total - expected == (long - write) * usage.cache_write_1h else "different"
     return "different"

@@ -67,6 +67,7 @@ _FREE: Final = re.compile(r"google/gemma-.*|openai/moderation|[^/]+/.*:free")
 _MINIMUM_SECONDS: Final = {"groq/whisper-large-v3": 10, "groq/whisper-large-v3-turbo": 10}
 _CLAUDE: Final = re.compile(r"claude")
 
+CLAUDE_WRITE: Final = "claude_write"
 HALF_BATCH: Final = "half_batch"
 """Anthropic's Message Batches cost half of every token rate (platform.claude.com, batch processing), since they exist;
 the data has batch rates only from the day on which somebody looked."""
@@ -229,8 +230,6 @@ class BaseBook:
             conditions["service_tier"] = tier
         if slot.is_known and is_batch:
             conditions["batch"] = "true"
-        if slot.rule:
-            conditions["rule"] = slot.rule
         if slot.hours:
             conditions["time_utc"] = slot.hours
         stored: dict[str, Decimal | TieredPrices | None] = slot.price.__dict__
@@ -244,11 +243,15 @@ class BaseBook:
             slug = f"{names.base_provider(model.provider)}/{model.name}"
             if not rates and _FREE.fullmatch(slug):
                 rates = {"input_uncached": Rate(Decimal(0)), "output_text": Rate(Decimal(0))}
-            _claude_writes(model.name, rates)
+            derived = [name for name in (_claude_write(model.name, rates), slot.rule) if name]
             if slot.rule == HALF_BATCH:
                 rates = {name: _halved(rate) if unit_of(name) == "tokens" else rate for name, rate in rates.items()}
             least = _MINIMUM_SECONDS.get(slug)
-            where = conditions if prompt_over is None else {**conditions, "prompt_over": str(prompt_over)}
+            where = dict(conditions)
+            if derived:
+                where["derived"] = ",".join(derived)
+            if prompt_over is not None:
+                where["prompt_over"] = str(prompt_over)
             return Flat(
                 RateSnapshot(
                     provider=model.provider,
@@ -363,14 +366,16 @@ def _halved(rate: Rate) -> Rate:
     return Rate(CONTEXT.divide(rate.amount, Decimal(2)), rate.per)
 
 
-def _claude_writes(model: str, rates: dict[str, Rate]) -> None:
+def _claude_write(model: str, rates: dict[str, Rate]) -> str:
     """Claude's one-hour cache writes cost twice the input where the data gives only the five-minute rate of 1.25 times.
 
     The multipliers are Anthropic's own (platform.claude.com, prompt caching) and hold with every reseller of the same
-    list; the data leaves the second rate out for some of them.
+    list; the data leaves the second rate out for some of them. Adds the rate and returns the rule's name, or ``""``.
     """
     read, write = rates.get("input_uncached"), rates.get("cache_write")
     if not _CLAUDE.search(model) or read is None or write is None or "cache_write_1h" in rates:
-        return
-    if CONTEXT.multiply(read.amount, Decimal("1.25")) == write.amount:
-        rates["cache_write_1h"] = Rate(CONTEXT.multiply(read.amount, Decimal(2)), read.per)
+        return ""
+    if CONTEXT.multiply(read.amount, Decimal("1.25")) != write.amount:
+        return ""
+    rates["cache_write_1h"] = Rate(CONTEXT.multiply(read.amount, Decimal(2)), read.per)
+    return CLAUDE_WRITE

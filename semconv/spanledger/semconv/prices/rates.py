@@ -55,7 +55,7 @@ class RateSnapshot:
         valid_from: first UTC day on which these rates held; ``None`` when the source does not say.
         valid_to: first UTC day on which they no longer held; ``None`` when open. Not part of the identity.
         conditions: what else had to hold: ``service_tier``, ``batch``, ``prompt_over`` (tokens), ``time_utc``, ``org``,
-            ``project``, ``contract``.
+            ``project``, ``contract``. ``derived`` names the rules of our own that filled gaps of the source.
         source: where the rates come from (``genai-prices``, an overrides file) and in which version.
         minimums: smallest billed quantity per count name, where the provider sets one.
     """
