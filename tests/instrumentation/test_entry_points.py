@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
+
 def run(script: str) -> str:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -51,7 +52,7 @@ def test_opentelemetry_instrument_finds_us() -> None:
     found = {point.name: point.load() for point in entry_points(group="opentelemetry_instrumentor")}
     assert found["spanledger_openai"].__name__ == "OpenAIInstrumentor"
     instrumentor = found["spanledger_anthropic"]()
-    assert instrumentor.instrumentation_dependencies() == ("anthropic >= 0.40",)
+    assert instrumentor.instrumentation_dependencies() == ("anthropic >= 0.49.0",)
     instrumentor.instrument()
     try:
         from spanledger.instrumentation import status

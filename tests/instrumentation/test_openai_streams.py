@@ -252,6 +252,29 @@ def test_the_stream_helper(on: Any, clients: Any, style: Any, provider: Any, rep
     assert on.usage() == CHAT_CLASSES
 
 
+@drops_a_socket
+def test_the_stream_helper_left_early(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply(events=chat_events(), waits_after=2))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    completions = client.chat.completions
+    helper = completions.stream if hasattr(completions, "stream") else client.beta.chat.completions.stream
+    if style.is_async:
+
+        async def read() -> None:
+            async with helper(model="gpt-4o", messages=MESSAGES) as opened:
+                async for _ in opened:
+                    break
+            assert on.usage() == {"partial": True}, "as soon as the block is left"
+
+        asyncio.run(read())
+    else:
+        with helper(model="gpt-4o", messages=MESSAGES) as opened:
+            next(iter(opened))
+        assert on.usage() == {"partial": True}, "as soon as the block is left"
+    gc.collect()
+    assert len(on.spans()) == 1
+
+
 def test_a_chunk_that_we_cannot_read_reaches_the_caller(
     switch_on: Any, clients: Any, style: Any, provider: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

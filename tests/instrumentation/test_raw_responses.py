@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Any
 
 import pytest
@@ -99,7 +98,6 @@ def test_a_response_that_is_streamed_by_hand(
 def test_a_response_that_is_never_read(on: Any, raw: Raw, style: Any, provider: Any, reply: Any) -> None:
     provider.replies.append(reply(raw.document))
     read_streaming(raw, style, "not at all")
-    gc.collect()
     assert on.usage() == {"partial": True}
 
 

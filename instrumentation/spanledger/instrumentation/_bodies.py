@@ -7,12 +7,14 @@ on the wire is looked at as the application reads it.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from time import perf_counter_ns
 from typing import Any, Final
 
 from spanledger.instrumentation._answer import StreamReader
 from spanledger.instrumentation._call import Call
+from spanledger.instrumentation._streams import end_when_closed
 
 MAX_DOCUMENT_BYTES: Final = 8 * 1024 * 1024
 """A larger JSON body is let go unread: its usage stays unknown."""
@@ -36,6 +38,7 @@ def watch_response(call: Call, response: Any) -> None:
     methods: Any = response.__class__
     known["iter_bytes"] = _watched(methods.iter_bytes, response, sink)
     known["aiter_bytes"] = _watched_async(methods.aiter_bytes, response, sink)
+    end_when_closed(response, call, lambda: sink.reading() if sink.reading else None, lambda _call: sink.closed())
 
 
 class _Sink:
@@ -43,6 +46,8 @@ class _Sink:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self.reading: weakref.ref[Any] | None = None
+        """The generator that gives the application the body."""
 
     def feed(self, data: bytes) -> None:
         raise NotImplementedError
@@ -131,7 +136,7 @@ class _EventSink(_Sink):
 
 
 def _watched(method: Callable[..., Iterator[bytes]], response: Any, sink: _Sink) -> Callable[..., Iterator[bytes]]:
-    def iter_bytes(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+    def reading(*args: Any, **kwargs: Any) -> Iterator[bytes]:
         try:
             for data in method(response, *args, **kwargs):
                 sink.seen(data)
@@ -145,13 +150,18 @@ def _watched(method: Callable[..., Iterator[bytes]], response: Any, sink: _Sink)
         else:
             sink.end()
 
+    def iter_bytes(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        generator = reading(*args, **kwargs)
+        sink.reading = weakref.ref(generator)
+        return generator
+
     return iter_bytes
 
 
 def _watched_async(
     method: Callable[..., AsyncIterator[bytes]], response: Any, sink: _Sink
 ) -> Callable[..., AsyncIterator[bytes]]:
-    async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+    async def reading(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
         try:
             async for data in method(response, *args, **kwargs):
                 sink.seen(data)
@@ -164,6 +174,11 @@ def _watched_async(
             raise
         else:
             sink.end()
+
+    def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+        generator = reading(*args, **kwargs)
+        sink.reading = weakref.ref(generator)
+        return generator
 
     return aiter_bytes
 

@@ -2,12 +2,13 @@
 
 Every method of such an SDK (``create``, ``parse``, ``stream``, ``with_raw_response``, ``client.post``) sends its
 request through ``SyncAPIClient.request`` or its async twin, once per call, retries inside. So two methods are patched
-for calls, two for the HTTP response's headers, and two for streams that are closed early.
+for calls, and two for the HTTP response's headers.
 """
 
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,8 @@ from spanledger.instrumentation._patching import Patches, definer
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
-from spanledger.instrumentation._streams import watch, watch_async
+from spanledger.instrumentation._streams import end_when_closed, watch, watch_async
 
-_CALL: str = "_spanledger_call"
 _RAW_RESPONSE_HEADER = "X-Stainless-Raw-Response"
 
 
@@ -63,11 +63,6 @@ def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patc
                 problems.missing(sdk.name, version, f"{sdk.name}.{class_name}.{method}")
             else:
                 patches.wrap(owner, method, wrap)
-    for stream_class in hooks.streams:
-        if "close" in vars(stream_class):
-            patches.wrap(stream_class, "close", hooks.close_stream)
-        else:
-            problems.missing(sdk.name, version, f"{sdk.name}.{stream_class.__name__}.close")
     return patches
 
 
@@ -85,7 +80,6 @@ class _Hooks:
         self._model: Any = getattr(module, "BaseModel", ())
         self._stream: Any = getattr(module, "Stream", ())
         self._async_stream: Any = getattr(module, "AsyncStream", ())
-        self.streams: tuple[Any, ...] = tuple(s for s in (self._stream, self._async_stream) if s != ())
         for name, found in (("Stream", self._stream), ("AsyncStream", self._async_stream)):
             if found == ():
                 problems.missing(sdk.name, version, f"{sdk.name}.{name}")
@@ -121,12 +115,6 @@ class _Hooks:
                 call.responded(kwargs["response"])
             except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
                 self._problems.ours("reading response headers", error)
-        return wrapped(*args, **kwargs)
-
-    def close_stream(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call: Call | None = instance.__dict__.pop(_CALL, None)
-        if call is not None:
-            call.abandon()  # nothing happens when the stream has ended before
         return wrapped(*args, **kwargs)
 
     def _begin(
@@ -223,12 +211,12 @@ class _Hooks:
         call.reader = reader = new_reader(call.usage_was_asked_for, self._recorder.settings.capture_content)
         call.is_stream = True
         try:
-            stream._iterator = watcher(stream._iterator, call, reader)
+            stream._iterator = watching = watcher(stream._iterator, call, reader)
         except AttributeError:
             self._problems.missing(self._sdk.name, self._version, f"{type(stream).__name__}._iterator")
             call.finish()
         else:
-            stream.__dict__[_CALL] = call
+            end_when_closed(stream.response, call, weakref.ref(watching), Call.abandon)
 
 
 def _http_response(answer: Any) -> Any:

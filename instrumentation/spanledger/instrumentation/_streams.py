@@ -6,7 +6,8 @@ A generator costs a few hundredths of a microsecond per chunk, a proxy object se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from time import perf_counter_ns
 from typing import Any
 
@@ -60,3 +61,39 @@ async def watch_async(inner: AsyncIterator[Any], call: Call, reader: StreamReade
         raise
     else:
         call.finish()
+
+
+def end_when_closed(response: Any, call: Call, reading: Callable[[], Any], stopped: Callable[[Call], None]) -> None:
+    """End the call when the application closes the HTTP response before its end, not only when it is collected.
+
+    Every way of leaving a stream early (``close()``, a ``with`` block of the SDK or of one of its helpers) comes down
+    to closing the response. The SDK also closes it itself, from inside the iterator, when the last chunk has come; the
+    iterator is running then, which tells the two apart.
+
+    Args:
+        response: the HTTP response (httpx or httpx2).
+        call: the call; not kept alive by this.
+        reading: gives the (async) generator that reads the response, or ``None``.
+        stopped: called with the call when it was closed early.
+    """
+    known: dict[str, Any] = response.__dict__
+    methods: Any = response.__class__
+    alive = weakref.ref(call)
+
+    def closing() -> None:
+        if (open_call := alive()) is None or not open_call.is_open:
+            return
+        generator = reading()
+        if not (getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False)):
+            stopped(open_call)
+
+    def close() -> None:
+        closing()
+        methods.close(response)
+
+    async def aclose() -> None:
+        closing()
+        await methods.aclose(response)
+
+    known["close"] = close
+    known["aclose"] = aclose

@@ -47,7 +47,7 @@ def _replace_own_span(client: Any, options: Any) -> None:
 ANTHROPIC: Final = Sdk(
     name="anthropic",
     wire="anthropic",
-    requires="anthropic >= 0.40",
+    requires="anthropic >= 0.49.0",
     clients=("Anthropic", "AsyncAnthropic"),
     find=_find,
     prepare=_replace_own_span,
