@@ -58,8 +58,8 @@ class PipelineSettings:
         keep_all_spans: remember the place of every span in its trace, not only in traces that hold model calls.
     """
 
-    batch_records: int = 20_000
-    batch_bytes: int = 8 << 20
+    batch_records: int = 50_000
+    batch_bytes: int = 32 << 20
     batch_age: float = 0.25
     backoff_min: float = 0.5
     backoff_max: float = 30.0
