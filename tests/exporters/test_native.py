@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ from clickhouse_connect.driver.ctypes import RespBuffCls
 from clickhouse_connect.driver.exceptions import StreamCompleteException
 from clickhouse_connect.driver.query import QueryContext
 
-from spanledger.exporters.native import MIN_REVISION, UnsupportedTypeError, skip_for, with_revision
+from spanledger.exporters.native import MIN_REVISION, UnsupportedTypeError, skip_for
 from spanledger.exporters.sql_endpoint import create_app
 from spanledger.exporters.sql_errors import SqlError
 from spanledger.exporters.sql_session import EmbeddedEngine, Limits, SqlRequest
@@ -149,16 +149,17 @@ def test_it_is_chosen_by_the_url(books, serve):
         assert read(answer.content, revised=False) == [("x", "UInt8", [7])]
 
 
-def test_blocks_are_taken_one_by_one():
-    """Nothing is read ahead: a long result does not gather in memory."""
-    taken = []
-
-    def blocks() -> Iterator[bytes]:
-        for number in range(3):
-            taken.append(number)
-            yield b"\x01\x01\x01x\x05UInt8" + bytes([number])
-
-    stream = with_revision(blocks())
-    assert next(stream).endswith(b"\x05UInt8\x00\x00")
-    assert taken == [0]
-    assert [block[-1] for block in stream] == [1, 2]
+def test_an_answer_frees_its_session(books, engine):
+    """Exhausted, closed half-way, closed at once or failing: every handle on the engine is closed again."""
+    request = SqlRequest(query="SELECT number FROM numbers(300000)", default_format="Native")
+    failing = SqlRequest(query="SELECT throwIf(number = 200000) FROM numbers(300000)", default_format="Native")
+    for asked, steps in ((request, 10**6), (request, 1), (request, 0), (failing, 10**6)):
+        blocks = engine.run(asked).blocks
+        connection = blocks._connection
+        with contextlib.suppress(SqlError):
+            for _, _ in zip(range(steps), blocks, strict=False):
+                pass
+        blocks.close()
+        assert connection._conn is None
+        blocks.close()
+        assert list(blocks) == []

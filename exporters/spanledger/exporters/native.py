@@ -70,14 +70,13 @@ class UnsupportedTypeError(ValueError):
     """A column has a type whose serialisation is not known here; the message is one readable line."""
 
 
-def with_revision(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Turn blocks of revision 0 into blocks of `MIN_REVISION`. Every item must hold whole blocks.
+def revised(blocks: bytes) -> bytes:
+    """Turn whole blocks of revision 0 into blocks of `MIN_REVISION`.
 
     Raises:
         UnsupportedTypeError: a type such as JSON or Variant.
     """
-    for piece in blocks:
-        yield b"".join(_blocks(piece))
+    return b"".join(_blocks(blocks))
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:

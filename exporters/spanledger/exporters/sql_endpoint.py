@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Final
@@ -26,7 +26,7 @@ from starlette.routing import Route
 from spanledger.exporters.access import Access, AccessDeniedError, clickhouse_token
 from spanledger.exporters.compression import Encoder, decode_body, encoder_for
 from spanledger.exporters.sql_errors import SqlError
-from spanledger.exporters.sql_session import EmbeddedEngine, Limits, SqlAnswer, SqlRequest
+from spanledger.exporters.sql_session import Blocks, EmbeddedEngine, Limits, SqlAnswer, SqlRequest
 from spanledger.ledger.errors import StoreError
 
 _CONTENT_TYPES: Final = {
@@ -117,7 +117,7 @@ class _Endpoint:
         if encoder is not None:
             headers["Content-Encoding"] = encoder.name
         if request.method == "HEAD":
-            _close(answer.blocks)
+            answer.blocks.close()
             return Response(headers=headers)
         return StreamingResponse(self._body(answer, encoder, tag), headers=headers)
 
@@ -181,7 +181,7 @@ class _Endpoint:
             text = error.trailer(self._engine.version, tag)
             yield encoder.add(text) if encoder else text
         finally:
-            _close(answer.blocks)
+            answer.blocks.close()
         if encoder is not None:
             yield encoder.end()
 
@@ -192,14 +192,8 @@ class _Endpoint:
         return PlainTextResponse(error.body(self._engine.version), status_code=error.status, headers=headers)
 
 
-def _next(blocks: Iterator[bytes]) -> bytes | None:
+def _next(blocks: Blocks) -> bytes | None:
     return next(blocks, None)
-
-
-def _close(blocks: Iterator[bytes]) -> None:
-    close = getattr(blocks, "close", None)
-    if close is not None:
-        close()
 
 
 def _text(raw: bytes) -> str:

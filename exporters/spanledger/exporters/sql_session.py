@@ -8,10 +8,10 @@ last, so that the query itself can change none of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import chdb
 from clickhouse_connect.driver.client import Client
@@ -127,18 +127,30 @@ class SqlRequest:
     org_id: str | None = None
 
 
+class Blocks(Protocol):
+    """The pieces of an answer's body. Exhausting or closing it frees the session."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __next__(self) -> bytes: ...
+
+    def close(self) -> None:
+        """Free the session; again is harmless."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SqlAnswer:
     """An answer whose first block is computed.
 
     Attributes:
         format: the output format.
-        blocks: the body in pieces; closing or exhausting it frees the session.
+        blocks: the body in pieces; must be exhausted or closed.
         summary: ClickHouse's summary numbers as far as they are known before the body is sent, in texts.
     """
 
     format: str
-    blocks: Iterator[bytes]
+    blocks: Blocks
     summary: Mapping[str, str]
 
 
@@ -290,40 +302,85 @@ def _stream(connection: Any, request: SqlRequest, form: str) -> SqlAnswer:
         first = next(stream, None)
     except (RuntimeError, chdb.ChdbError) as error:
         raise SqlError.from_engine(str(error)) from None
-    blocks = _rest(connection, stream, first)
-    if form == "Native" and request.native_revision >= native.MIN_REVISION:
-        blocks = _revised(blocks)
-    return SqlAnswer(form, blocks, _summary(first))
+    is_revised = form == "Native" and request.native_revision >= native.MIN_REVISION
+    return SqlAnswer(form, _Stream(connection, stream, first, is_revised=is_revised), _summary(first))
 
 
-def _revised(blocks: Generator[bytes]) -> Generator[bytes]:
-    with closing(blocks):
-        try:
-            yield from native.with_revision(blocks)
-        except native.UnsupportedTypeError as error:
-            raise SqlError(48, "NOT_IMPLEMENTED", str(error)) from None
+class _Stream:
+    """The blocks of a running query; frees its session at the end, at an error, and when it is closed."""
 
+    def __init__(self, connection: Any, stream: Any, first: Any, *, is_revised: bool) -> None:
+        """Take over the session.
 
-def _rest(connection: Any, stream: Any, first: Any) -> Generator[bytes]:
-    try:
-        block = first
-        while block is not None:
-            yield bytes(block.bytes())
-            try:
-                block = next(stream, None)
-            except (RuntimeError, chdb.ChdbError) as error:
-                raise SqlError.from_engine(str(error)) from None
-    finally:
+        Raises:
+            SqlError: the first block cannot be served in the wanted form.
+        """
+        self._connection = connection
+        self._stream = stream
+        self._is_revised = is_revised
+        self._first: bytes | None = None if first is None else self._data(first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        block, self._first = self._first, None
+        if block is None:
+            block = self._fetch()
+        if block is None:
+            self.close()
+            raise StopIteration
+        return block
+
+    def close(self) -> None:
+        """Stop the query and free the session; again is harmless."""
+        self._first = None
         with suppress(RuntimeError, chdb.ChdbError):
-            stream.close()
-        connection.close()
+            self._stream.close()
+        self._connection.close()
+
+    def _fetch(self) -> bytes | None:
+        try:
+            block = next(self._stream, None)
+        except (RuntimeError, chdb.ChdbError) as error:
+            self.close()
+            raise SqlError.from_engine(str(error)) from None
+        return None if block is None else self._data(block)
+
+    def _data(self, block: Any) -> bytes:
+        data = bytes(block.bytes())
+        if not self._is_revised:
+            return data
+        try:
+            return native.revised(data)
+        except native.UnsupportedTypeError as error:
+            self.close()
+            raise SqlError(48, "NOT_IMPLEMENTED", str(error)) from None
 
 
 def _whole(connection: Any, request: SqlRequest, form: str) -> SqlAnswer:
     result = _execute(connection, request.query, form, request.parameters)
     body = bytes(result.bytes())
     connection.close()
-    return SqlAnswer(form, iter((body,)), _summary(result))
+    return SqlAnswer(form, _Whole(body), _summary(result))
+
+
+class _Whole:
+    """A body in one piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self._pieces = [body]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._pieces:
+            raise StopIteration
+        return self._pieces.pop()
+
+    def close(self) -> None:
+        self._pieces.clear()
 
 
 def _summary(result: Any) -> dict[str, str]:
