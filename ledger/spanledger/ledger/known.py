@@ -32,7 +32,7 @@ _MANY: Final = np.uint64(0xA24BAED4963EE407)
 
 
 class Filter:
-    """A Bloom filter that grows: no false negatives, and about one false positive in 100,000."""
+    """A Bloom filter that grows: no false negatives, and about one false positive in 20,000."""
 
     def __init__(self) -> None:
         self._layers: list[keys.U64] = []

@@ -116,34 +116,26 @@ def _known(usage: Usage, classes: Iterable[str]) -> int:
 def merge_usage(usages: Sequence[Usage]) -> Usage:
     """Input side and output side each from its best source (`usages` comes richest first), counts from all.
 
-    A cache-write total whose 5-minute and 1-hour shares another source knows gives way to the shares.
+    A source that knows only the shares of a total (cached tokens, reasoning, 5-minute and 1-hour cache writes) splits
+    the total of another.
     """
     parts: dict[str, int | None] = {}
     sources: list[Usage] = []
-    for classes, total in ((INPUT_CLASSES, _input_total), (OUTPUT_CLASSES, _output_total)):
+    for classes, total, whole in (
+        (INPUT_CLASSES, _input_total, "input_uncached"),
+        (OUTPUT_CLASSES, _output_total, "output_text"),
+    ):
         known = [usage for usage in usages if total(usage) is not None]
         if not known:
             continue
-        source = min(known, key=lambda usage: (usage.estimated, usage.partial, -_known(usage, classes)))
-        sources.append(source)
-        parts.update({name: getattr(source, name) for name in classes})
-    if parts.get("cache_write") is not None:
-        split = next(
-            (
-                usage
-                for usage in usages
-                if (usage.cache_write_5m is not None or usage.cache_write_1h is not None)
-                and usage.cache_write is None
-                and usage.cache_write_tokens == parts["cache_write"]
-            ),
-            None,
+        # A side without its main class is a fragment: it cannot stand for the whole.
+        source = min(
+            known,
+            key=lambda usage: (getattr(usage, whole) is None, usage.estimated, usage.partial, -_known(usage, classes)),
         )
-        if split is not None and parts.get("cache_write_5m") is None and parts.get("cache_write_1h") is None:
-            parts |= {
-                "cache_write": None,
-                "cache_write_5m": split.cache_write_5m,
-                "cache_write_1h": split.cache_write_1h,
-            }
+        sources.append(source)
+        parts.update(_split({name: getattr(source, name) for name in classes}, known, whole))
+    parts.update(_split_cache_writes(parts, usages))
     counts: dict[str, int] = {}
     for usage in usages:
         for name, count in usage.counts.items():
@@ -155,6 +147,30 @@ def merge_usage(usages: Sequence[Usage]) -> Usage:
         partial=any(usage.partial for usage in judged),
         estimated=any(usage.estimated for usage in judged),
     )
+
+
+def _split(side: dict[str, int | None], known: Sequence[Usage], whole: str) -> dict[str, int | None]:
+    """Take the shares that a fragment knows out of a total that has none."""
+    total = side[whole]
+    if total is None or any(value is not None for name, value in side.items() if name != whole):
+        return side
+    for fragment in known:
+        shares = {name: value for name in side if (value := getattr(fragment, name)) is not None}
+        if whole not in shares and 0 < sum(shares.values()) <= total:
+            return side | shares | {whole: total - sum(shares.values())}
+    return side
+
+
+def _split_cache_writes(parts: dict[str, int | None], usages: Sequence[Usage]) -> dict[str, int | None]:
+    """A cache-write total whose 5-minute and 1-hour shares another source knows gives way to the shares."""
+    total = parts.get("cache_write")
+    if total is None or parts.get("cache_write_5m") is not None or parts.get("cache_write_1h") is not None:
+        return {}
+    for usage in usages:
+        if usage.cache_write is None and usage.cache_write_tokens == total:
+            shares = {"cache_write_5m": usage.cache_write_5m, "cache_write_1h": usage.cache_write_1h}
+            return {"cache_write": None} | shares
+    return {}
 
 
 def _input_total(usage: Usage) -> int | None:

@@ -22,6 +22,7 @@ from spanledger.semconv.observation import ToolCall
 CallPlace = tuple[str, int, bytes]
 """(org, start of the minute in seconds, call id): where a call's row stands."""
 _CHUNK: Final = 3_000
+_LOOKING: Final = "looking up calls"
 
 
 @dataclass(slots=True)
@@ -98,8 +99,8 @@ class Settler:
         raw = [_id_bytes(row) for row in ids]
         places = zip(calls, writing.minutes(merged.started).tolist(), raw, strict=True)
         written = {(call.merged.org_id, minute, call_id) for call, minute, call_id in places}
-        self._bury(components, written, work)
         self._witness(calls, raw, merged, work)
+        self._bury(components, written, work)
 
     def _bury(self, components: Sequence[Component], written: set[CallPlace], work: Work) -> None:
         """Take back rows that earlier evidence (or an interrupted ingest) left under keys that are no call's now.
@@ -114,30 +115,25 @@ class Settler:
             for row in kind[keys.nonzero_rows(kind)]
         }
         work.restated |= _minutes_of(members)
-        minutes = sorted({minute for _, minute in work.restated})
-        for ids in _chunks(sorted(call_id.hex() for call_id in candidates)):
-            for some_minutes in _chunks(minutes):
-                parameters = {"minutes": some_minutes, "calls": ids}
-                for org, minute, call_id, started in self._database.rows(
-                    "existing_calls", parameters, "looking up calls"
-                ):
-                    place = (org, minute, bytes(call_id))
-                    if place not in written:
-                        work.dead[place] = started
-                        work.restated.add((org, minute))
-        self._bury_tool_calls(components, written, work)
+        orgs = sorted({component.org_id for component in components})
+        ids = sorted(call_id.hex() for call_id in candidates)
+        for some_ids in _chunks(ids):
+            for minutes in _chunks(sorted({minute for _, minute in work.restated})):
+                parameters = {"orgs": orgs, "minutes": minutes, "calls": some_ids}
+                for org, minute, call_id, started in self._database.rows("existing_calls", parameters, _LOOKING):
+                    if (org, minute, bytes(call_id)) not in written:
+                        work.dead[org, minute, bytes(call_id)] = started
+        work.restated |= {(org, minute) for org, minute, _ in work.dead}
+        if any(o.tool_calls for o in members.observations):
+            self._bury_tool_calls(orgs, ids, work)
 
-    @staticmethod
-    def _bury_tool_calls(components: Sequence[Component], written: set[CallPlace], work: Work) -> None:
-        most = max((len(e.observation.tool_calls) for c in components for e in c.members), default=0)
-        if not most:
-            return
-        alive = {call_id for _, _, call_id in written}
-        for (org, _, call_id), started in work.dead.items():
-            if call_id not in alive:
-                work.tool_calls += (
-                    writing.ToolCallRow(org, started, call_id, position, None) for position in range(most)
-                )
+    def _bury_tool_calls(self, orgs: Sequence[str], ids: Sequence[str], work: Work) -> None:
+        written = {(row.org_id, row.call_id, row.position) for row in work.tool_calls}
+        for some_ids in _chunks(ids):
+            parameters = {"orgs": orgs, "calls": some_ids}
+            for org, started, call_id, position in self._database.rows("existing_tool_calls", parameters, _LOOKING):
+                if (org, bytes(call_id), position) not in written:
+                    work.tool_calls.append(writing.ToolCallRow(org, started, bytes(call_id), position, None))
 
     def _witness(self, calls: Sequence[SettledCall], ids: Sequence[bytes], merged: Batch, work: Work) -> None:
         duplicates = [w.evidence.observation for call in calls for w in call.witnesses if w.role == "duplicate"]
