@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanledger.collector.deadletter import DeadLetters
+from spanledger.collector.handover import RetrySettings
 from spanledger.collector.intake import Intake
 from spanledger.collector.journal import Journal, JournalSettings
 from spanledger.collector.pipeline import Pipeline, PipelineSettings
@@ -158,7 +159,9 @@ class Collector:
             self.ledger,
             DeadLetters(self.dead_letters),
             stats=self.stats,
-            settings=PipelineSettings(batch_age=0.01, backoff_min=0.01, backoff_max=0.02, alone_tries=3),
+            settings=PipelineSettings(
+                batch_age=0.01, retry=RetrySettings(backoff_min=0.01, backoff_max=0.02, alone_tries=3)
+            ),
         )
         self.intake = Intake(self.journal, self.stats, max_body_bytes=1 << 20)
 

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from spanledger.collector.importing import JournalSink, import_files
 from spanledger.collector.signals import Encoding, Signal
 from spanledger.ledger.errors import PermanentStoreError, RetryableStoreError
 from spanledger.semconv.observation import Observation
@@ -19,6 +22,10 @@ def send(collector: Any, body: bytes, signal: Signal = Signal.TRACES, encoding: 
 def numbers(collector: Any) -> list[int]:
     """The spans in the ledger, by the number that made their ids."""
     return sorted(int.from_bytes(span, "big") for _, _, span in collector.ledger.observations)
+
+
+def parsed(body: bytes) -> ExportTraceServiceRequest:
+    return ExportTraceServiceRequest.FromString(body)
 
 
 def test_what_was_sent_before_the_start_is_in_the_ledger_after_it(collector: Any, build: Any) -> None:
@@ -93,7 +100,7 @@ def test_an_unknown_failure_is_tried_again(collector: Any, build: Any) -> None:
 
 
 def test_a_poison_record_is_put_aside_and_the_rest_goes_on(collector: Any, build: Any) -> None:
-    """The one record that the ledger refuses costs neither its request nor its batch anything."""
+    """The one record that the ledger refuses costs neither its request nor its batch anything; it alone is kept."""
 
     def refuse(observations: Sequence[Observation]) -> Exception | None:
         poisoned = any(o.request_model == "poison" for o in observations)
@@ -108,13 +115,18 @@ def test_a_poison_record_is_put_aside_and_the_rest_goes_on(collector: Any, build
     assert collector.pipeline.wait_idle(10)
     assert numbers(collector) == [1, 2, 3, 4, 6, 7]
     [letter] = collector.dead_letters.glob("*.pb")
-    assert letter.read_bytes() == bad_request
+    assert parsed(letter.read_bytes()) == parsed(build.traces(poison))
     reason = letter.with_name(letter.name.removesuffix(".pb") + ".reason.txt").read_text()
     assert reason == (
-        "org: acme\nreason: the ledger refuses a record of it: PermanentStoreError: cannot store 'poison'\n"
+        "org: acme\nreason: the ledger refuses records of it: PermanentStoreError: cannot store 'poison'\n"
     )
     assert collector.stats.snapshot()["dead_letters"] == 1
     assert collector.pipeline.ready
+    # Mended, the letter is imported like any file.
+    collector.ledger.failure = lambda _: None
+    import_files([letter], JournalSink(collector.journal, "acme"))
+    assert collector.pipeline.wait_idle(10)
+    assert numbers(collector) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_lone_poison_record_does_not_block_for_ever(collector: Any, build: Any) -> None:
@@ -147,7 +159,7 @@ def test_a_store_that_refuses_everything_is_at_fault_itself(collector: Any, buil
 
 
 def test_a_dialect_that_stumbles_costs_one_span(collector: Any, build: Any) -> None:
-    """The span's request is kept with the reason; the other spans go on."""
+    """The span is kept with the reason; the other spans go on."""
     send(collector, build.traces(build.span(1), build.span(2, name="stumble"), build.span(3)))
     collector.pipeline.start()
     assert collector.pipeline.wait_idle(10)
@@ -155,6 +167,25 @@ def test_a_dialect_that_stumbles_costs_one_span(collector: Any, build: Any) -> N
     [reason] = collector.dead_letters.glob("*.reason.txt")
     assert '1 x KeyError: "a dialect\'s bug"' in reason.read_text()
     assert collector.stats.snapshot()["decode_errors"] == {"dialect": 1}
+    [letter] = collector.dead_letters.glob("*.pb")
+    assert parsed(letter.read_bytes()) == parsed(build.traces(build.span(2, name="stumble")))
+
+
+def test_full_dead_letters_hold_the_pipeline_and_lose_nothing(collector: Any, build: Any) -> None:
+    """What may neither be stored nor kept aside stays in the journal until somebody makes room."""
+    collector.dead_letters.mkdir()
+    hog = collector.dead_letters / "old.pb"
+    hog.write_bytes(bytes(1 << 20))
+    collector.pipeline._dead_letters._limit_bytes = 1 << 20
+    send(collector, build.traces(build.span(1), build.span(2, name="stumble")))
+    collector.pipeline.start()
+    assert not collector.pipeline.wait_idle(0.2)
+    assert not collector.pipeline.ready
+    assert "the dead-letter folder" in collector.pipeline.store_trouble
+    hog.unlink()
+    assert collector.pipeline.wait_idle(10)
+    assert collector.pipeline.ready
+    assert numbers(collector) == [1]
 
 
 def test_a_frame_that_does_not_decode_is_put_aside(collector: Any, build: Any) -> None:

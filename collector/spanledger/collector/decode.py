@@ -132,6 +132,23 @@ def _readable(record_class: Any, raw_records: Iterable[bytes], refused: Counter[
     return records
 
 
+def single_records(body: bytes) -> Iterator[bytes]:
+    """Each record of a request as a request of its own, in order, the unreadable ones too.
+
+    Raises:
+        MalformedError: the body is no request.
+    """
+    for group in _parse(wire.RawRequest, body).groups:
+        for scope in group.scopes:
+            for record in scope.records:
+                part = wire.RawRequest(groups=[{"scopes": [{"records": [record]}]}])
+                if group.HasField("resource"):
+                    part.groups[0].resource.CopyFrom(group.resource)
+                if scope.HasField("scope"):
+                    part.groups[0].scopes[0].scope.CopyFrom(scope.scope)
+                yield bytes(part.SerializeToString())
+
+
 class _Memo(dict[bytes, tuple[str, Any]]):
     """Raw KeyValue bytes → (key, value), decoded on first sight; bounded, emptied when full.
 

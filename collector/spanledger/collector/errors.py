@@ -4,6 +4,7 @@
     ├── StartupError            a user's mistake found at start: one readable line, nothing runs
     ├── RetryableError          the same bytes may succeed later; `retry_after` says when to try
     │   ├── JournalFullError    the byte limit is reached or the disk is full
+    │   ├── DeadLettersFullError    the folder of what can never succeed is at its limit
     │   └── UnavailableError    something we need (the token store, the journal) does not answer
     └── PermanentError          the same bytes will never succeed
         ├── MalformedError      the body is not OTLP
@@ -38,6 +39,10 @@ class JournalFullError(RetryableError):
     """The journal may not grow: its byte limit is reached or the disk is full."""
 
 
+class DeadLettersFullError(RetryableError):
+    """What can never succeed finds no place any more; nothing goes on until somebody looks at it."""
+
+
 class UnavailableError(RetryableError):
     """Something that the answer depends on is out of reach right now."""
 
@@ -64,3 +69,9 @@ class UnsupportedError(PermanentError):
 
 class UnauthenticatedError(PermanentError):
     """No token where one is needed, or a token that nobody issued."""
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of an error, for logs and reasons."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
