@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 import httpx
 import pytest
+import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
 from spanledger.exporters.access import Access
@@ -204,6 +207,8 @@ def test_plain_requests(url):
         assert answer.headers["X-ClickHouse-Query-Id"] == "q-1"
         assert http.post("/", params={"query": "SELECT 1"}).text == "1\n"
         assert http.post("/", params={"query": "SELECT"}, content="2").text == "2\n"
+        small = zstandard.compress(b"SELECT 'small'")
+        assert http.post("/", content=small, headers={"Content-Encoding": "zstd"}).text == "small\n"
         packed = gzip.compress(b"SELECT 'packed'")
         assert http.post("/", content=packed, headers={"Content-Encoding": "gzip"}).text == "packed\n"
         assert http.get("/", params={"query": "SELECT 1", "database": "system"}).text == "1\n"
@@ -239,6 +244,8 @@ def test_a_body_that_is_no_text_is_refused(url):
         (b"not gzip", {"Content-Encoding": "gzip"}),
         (b"x", {"Content-Encoding": "br"}),
         (gzip.compress(b" " * 3_000_000), {"Content-Encoding": "gzip"}),
+        (zstandard.compress(b" " * 3_000_000), {"Content-Encoding": "zstd"}),
+        (b"not zstd", {"Content-Encoding": "zstd"}),
         (b" " * 3_000_000, {}),
     ):
         answer = httpx.post(url, content=content, headers=headers)
@@ -264,6 +271,25 @@ def test_an_abandoned_stream_frees_its_slot(books, serve):
         with httpx.stream("GET", url, params={"query": "SELECT number FROM numbers(100000000)"}) as answer:
             next(answer.iter_raw())
     assert httpx.get(url, params={"query": "SELECT 'free'"}, timeout=20).text == "free\n"
+
+
+def test_slow_readers_cannot_pile_up(books, serve):
+    """Beyond eight open answers for each slot new queries are refused; room again as soon as one is done."""
+    url = serve(create_app(books.ledger.client, concurrency=1))
+    long = {"query": "SELECT number, repeat('x', 1000) FROM numbers(100000000)"}
+    with ExitStack() as readers:
+        for _ in range(8):
+            answer = readers.enter_context(
+                httpx.stream("GET", url, params=long, headers={"Accept-Encoding": "identity"})
+            )
+            assert answer.status_code == 200
+        refused = httpx.get(url, params={"query": "SELECT 1"})
+        assert refused.status_code == 503
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "202"
+    deadline = time.monotonic() + 20
+    while httpx.get(url, params={"query": "SELECT 1"}).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_server_store_has_no_endpoint_of_ours(url):

@@ -57,7 +57,7 @@ def decode_body(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     try:
         if name == "zstd":
-            plain = zstandard.ZstdDecompressor().decompressobj().decompress(body)
+            plain = zstandard.ZstdDecompressor().stream_reader(body).read(limit + 1)
         elif name in ("gzip", "deflate"):
             plain = zlib.decompressobj(wbits=47).decompress(body, limit + 1)
         else:

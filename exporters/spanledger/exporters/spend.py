@@ -232,7 +232,7 @@ def parse_limit(values: Mapping[str, Sequence[str]], default: int, most: int) ->
     text = single(values, "limit")
     if not text:
         return default
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
         raise BadRequestError(f"limit={text[:40]!r} is not a number from 1 to {most}")
     return int(text)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Final
@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from spanledger.exporters.access import Access, AccessDeniedError, clickhouse_token
 from spanledger.exporters.compression import Encoder, decode_body, encoder_for
@@ -49,6 +50,8 @@ _CONTENT_TYPES: Final = {
     "TSV": "text/tab-separated-values; charset=UTF-8",
 }
 _AUTHENTICATION_FAILED: Final = 516
+_OPEN_PER_SLOT: Final = 8
+"""Queries that may wait, run or be read, for each that may run: a slow reader holds memory of the engine."""
 _RESERVED: Final = frozenset(
     {"query", "database", "default_format", "user", "password", "compress", "decompress", "role"}
 )
@@ -63,7 +66,8 @@ def create_app(
         client: an open client of the embedded store; used for its place only, queries get engine handles of their own.
         access: who may ask; by default everybody who reaches the listener, and sees everything.
         limits: what one query may cost.
-        concurrency: queries that run at the same time; further ones wait.
+        concurrency: queries that run at the same time. Up to eight times as many may wait or have their answers read;
+            further ones are refused (code 202, HTTP 503).
 
     Raises:
         SqlError: the client speaks to a ClickHouse server, which has its own HTTP interface.
@@ -89,6 +93,8 @@ class _Endpoint:
         self._access = access
         self._limits = limits
         self._slots = anyio.CapacityLimiter(concurrency)
+        self._open = 0
+        self._open_limit = concurrency * _OPEN_PER_SLOT
 
     async def query(self, request: Request) -> Response:
         query_id = request.query_params.get("query_id") or str(uuid.uuid4())
@@ -97,7 +103,7 @@ class _Endpoint:
             asked = await self._read(request)
             if asked is None:
                 return PlainTextResponse("Ok.\n")
-            answer = await anyio.to_thread.run_sync(self._engine.run, asked, limiter=self._slots)
+            answer = await self._run(asked)
         except AccessDeniedError as error:
             return self._failed(SqlError(_AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", str(error)), headers)
         except StoreError as error:
@@ -116,10 +122,23 @@ class _Endpoint:
         encoder = None if plain else encoder_for(request.headers.get("accept-encoding", ""))
         if encoder is not None:
             headers["Content-Encoding"] = encoder.name
-        if request.method == "HEAD":
+
+        def release() -> None:
+            self._open -= 1
             answer.blocks.close()
-            return Response(headers=headers)
-        return StreamingResponse(self._body(answer, encoder, tag), headers=headers)
+
+        return _AnswerResponse(self._body(answer, encoder, tag), headers, release)
+
+    async def _run(self, asked: SqlRequest) -> SqlAnswer:
+        """Start a query; from then on it counts as open, until its answer's response releases it."""
+        if self._open >= self._open_limit:
+            raise SqlError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", f"{self._open} queries wait, run or are being read")
+        self._open += 1
+        try:
+            return await anyio.to_thread.run_sync(self._engine.run, asked, limiter=self._slots)
+        except BaseException:
+            self._open -= 1
+            raise
 
     async def _read(self, request: Request) -> SqlRequest | None:
         raw = await self._raw(request)
@@ -180,8 +199,6 @@ class _Endpoint:
             # The status is gone out already: like a server, append the error where clients look for it.
             text = error.trailer(self._engine.version, tag)
             yield encoder.add(text) if encoder else text
-        finally:
-            answer.blocks.close()
         if encoder is not None:
             yield encoder.end()
 
@@ -190,6 +207,20 @@ class _Endpoint:
         if error.code == _AUTHENTICATION_FAILED:
             headers["WWW-Authenticate"] = 'Basic realm="Spanledger SQL"'
         return PlainTextResponse(error.body(self._engine.version), status_code=error.status, headers=headers)
+
+
+class _AnswerResponse(StreamingResponse):
+    """A streamed answer whose session is freed however the response ends, even if it never began."""
+
+    def __init__(self, body: AsyncIterator[bytes], headers: dict[str, str], release: Callable[[], None]) -> None:
+        super().__init__(body, headers=headers)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()
 
 
 def _next(blocks: Blocks) -> bytes | None:
@@ -204,7 +235,7 @@ def _text(raw: bytes) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _header_text(value: str) -> str:
