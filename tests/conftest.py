@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -76,8 +77,13 @@ class Served:
     def sql(self, query: str) -> list[dict[str, Any]]:
         """Rows from the SQL endpoint, as any ClickHouse client would get them."""
         parameters = {"query": query, "default_format": "JSONEachRow", "output_format_json_quote_decimals": "1"}
-        with urllib.request.urlopen(f"{self.url('sql')}/?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
-            return [json.loads(line) for line in answer.read().splitlines()]
+        try:
+            with urllib.request.urlopen(
+                f"{self.url('sql')}/?{urllib.parse.urlencode(parameters)}", timeout=30
+            ) as answer:
+                return [json.loads(line) for line in answer.read().splitlines()]
+        except urllib.error.HTTPError as error:
+            raise ValueError(f"{query}: {error.read().decode()}") from error
 
     def settle(self) -> None:
         """Wait until everything that was acknowledged is in the ledger."""

@@ -21,7 +21,7 @@ class BilledCall:
         request_id: the id in the answer's headers.
         at_ns: when it was billed, ns since the epoch.
         tokens: disjoint token classes, in the words of `spanledger.semconv.usage`.
-        cost: exact US dollars.
+        parts: exact US dollars of each token class, and of ``web_searches``.
         api_key: the key that paid.
         delivered: False when the stream was cut before its end (it is billed all the same).
     """
@@ -34,11 +34,16 @@ class BilledCall:
     at_ns: int
     tokens: Mapping[str, int]
     web_searches: int
-    cost: Decimal
+    parts: Mapping[str, Decimal]
     api_key: str
     service_tier: str
     is_stream: bool
     delivered: bool
+
+    @property
+    def cost(self) -> Decimal:
+        """Exact US dollars."""
+        return sum(self.parts.values(), Decimal(0))
 
     def as_json(self) -> dict[str, Any]:
         """A JSON-able record; money is a decimal string."""
@@ -59,6 +64,23 @@ class BilledCall:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A line of the invoice that belongs to no call; negative amounts reduce it.
+
+    Attributes:
+        provider: whose invoice.
+        what: as the line says.
+        amount: US dollars.
+        at_ns: its day, ns since the epoch.
+    """
+
+    provider: str
+    what: str
+    amount: Decimal
+    at_ns: int
+
+
 class Books:
     """All billed calls of one fake provider. Thread-safe."""
 
@@ -66,6 +88,18 @@ class Books:
         self._lock = threading.Lock()
         self._calls: list[BilledCall] = []
         self._refused = 0
+        self._credits: list[Credit] = []
+
+    def credit(self, credit: Credit) -> None:
+        """Put money on the invoice that belongs to no call."""
+        with self._lock:
+            self._credits.append(credit)
+
+    @property
+    def credits(self) -> tuple[Credit, ...]:
+        """What is on the invoice beside the calls."""
+        with self._lock:
+            return tuple(self._credits)
 
     def bill(self, call: BilledCall) -> None:
         """Add one billed call."""

@@ -1,4 +1,4 @@
-"""The fake provider's HTTP server: routes, keys, errors, streams, and ``GET /_books``.
+"""The fake provider's HTTP server: routes, keys, errors, streams, usage and cost reports, and ``GET /_books``.
 
 It speaks just enough of the OpenAI and Anthropic APIs for the real SDKs, costs nothing, needs no network, and knows to
 the last digit what it would have charged. Listens on loopback only.
@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, cast
 
-from spanledger.cli.demo import anthropic_wire, openai_wire, rates, wire
+from spanledger.cli.demo import anthropic_wire, openai_wire, rates, reports, wire
 from spanledger.cli.demo.books import BilledCall, Books
 from spanledger.cli.demo.wire import Answer, Request
 
@@ -126,8 +126,8 @@ class FakeProvider:
         return route(request, model, rng, provider=provider) if route else None
 
 
-def price(answer: Answer) -> Decimal:
-    """The exact US dollars of an answer, from the fake provider's own table."""
+def price(answer: Answer) -> dict[str, Decimal]:
+    """The exact US dollars of each part of an answer, from the fake provider's own table."""
     if answer.provider == "anthropic":
         rate = anthropic_wire.rate_of(answer.model)
     else:
@@ -135,7 +135,7 @@ def price(answer: Answer) -> Decimal:
         rate = found[1] if found else None
     if rate is None:
         raise LookupError(answer.model)
-    return rates.amount(rate, answer.charge)
+    return rates.by_class(rate, answer.charge)
 
 
 class _Server(ThreadingHTTPServer):
@@ -165,8 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/_books":
             self._send(200, self._provider.books.as_json(), {})
-        else:
-            self._send(404, openai_wire.error(404), {})
+            return
+        key = self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+        status, body, extra = reports.answer(self._provider.books, self.path, key)
+        self._send(status, body, extra)
 
     def do_POST(self) -> None:
         length = int(self.headers.get("content-length") or 0)
@@ -220,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
                 at_ns=time.time_ns(),
                 tokens=answer.charge.tokens,
                 web_searches=answer.charge.web_searches,
-                cost=price(answer),
+                parts=price(answer),
                 api_key=key,
                 service_tier=answer.service_tier,
                 is_stream=request.wants_stream,

@@ -88,13 +88,13 @@ class Charge:
     web_searches: int = 0
 
 
-def amount(rate: Rate, charge: Charge) -> Decimal:
-    """The exact price of a call in US dollars.
+def by_class(rate: Rate, charge: Charge) -> dict[str, Decimal]:
+    """The exact price of each part of a call in US dollars; the parts add up to its price.
 
     Raises:
         ValueError: a class was used that this model does not sell.
     """
-    by_class = {
+    per_million = {
         "input_uncached": rate.input,
         "cache_read": rate.cache_read,
         "cache_write_5m": rate.cache_write_5m,
@@ -102,12 +102,13 @@ def amount(rate: Rate, charge: Charge) -> Decimal:
         "output_text": rate.output,
         "reasoning": rate.output,
     }
-    total = charge.web_searches * PER_SEARCH
+    parts: dict[str, Decimal] = {}
     for token_class, count in charge.tokens.items():
-        per_million = by_class.get(token_class)
-        if per_million is None:
-            if count:
-                raise ValueError(f"{rate.snapshot} does not sell {token_class}")
-            continue
-        total += count * per_million / MILLION
-    return total
+        price = per_million.get(token_class)
+        if price is not None:
+            parts[token_class] = count * price / MILLION
+        elif count:
+            raise ValueError(f"{rate.snapshot} does not sell {token_class}")
+    if charge.web_searches:
+        parts["web_searches"] = charge.web_searches * PER_SEARCH
+    return parts

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -10,15 +13,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from spanledger.cli import runtime
+from spanledger.cli.commands.reconcile import VARIANCE
 from spanledger.cli.commands.serve import ADDRESSES
 from spanledger.cli.demo.books import Books
+from spanledger.cli.demo.provider import FakeProvider
 from spanledger.cli.errors import CommandError, UserError
 
 NEEDED: Final = {
@@ -159,6 +166,42 @@ def wait_until_settled(server: runtime.RunningServer, data: Path, billed: int) -
         if count >= billed:
             return
         time.sleep(0.1)
+
+
+def tie_out(provider: FakeProvider, data: Path) -> list[dict[str, Any]]:
+    """Connect the fake provider's organisation APIs, pull its bill, and tie the ledger out with it.
+
+    Returns:
+        The ``connections`` of ``spanledger reconcile --json``.
+
+    Raises:
+        CommandError: one of the commands failed.
+    """
+    key = data / "admin-key"
+    key.touch(mode=0o600)
+    key.write_text("sk-admin-demo\n")
+    place = ["--data", str(data)]
+    for name, url in (("openai", provider.openai_url), ("anthropic", provider.url)):
+        address = ["--name", f"demo-{name}", "--base-url", url, "--admin-key-file", str(key)]
+        _command(["connections", "add", name, *address, *place])
+    days = sorted({datetime.fromtimestamp(call.at_ns // 10**9, UTC).date() for call in provider.books.calls})
+    _command(["sync", "--since", days[0].isoformat(), *place])
+    period = days[0].isoformat() if len(days) == 1 else f"{days[0]}..{days[-1]}"
+    said = _command(["reconcile", "--period", period, "--json", *place])
+    connections: list[dict[str, Any]] = json.loads(said)["connections"]
+    return connections
+
+
+def _command(arguments: list[str]) -> str:
+    """Run a command of ours in this process and return what it printed."""
+    from spanledger.cli.app import run
+
+    said = io.StringIO()
+    with redirect_stdout(said):
+        code = run(arguments)
+    if code not in (0, VARIANCE):
+        raise CommandError(f"`spanledger {shlex.join(arguments)}` ended with {code}")
+    return said.getvalue()
 
 
 def query(sql: str, data: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
