@@ -225,6 +225,20 @@ def test_an_unreadable_checkpoint_means_reading_again(tmp_path: Path, content: s
     again.close()
 
 
+def test_a_checkpoint_that_cannot_be_saved_still_makes_room(tmp_path: Path) -> None:
+    """On a full disk the worked-off segments are what has to go first; the lost checkpoint only costs work."""
+    journal = Journal.open(tmp_path, SMALL)
+    for n in range(10):
+        append(journal, b"%d" % n * 4_000)
+    (tmp_path / "checkpoint.new").mkdir()  # nothing can be written there now
+    journal.checkpoint(read_all(journal)[6].end)
+    assert len(segments(tmp_path)) == 2
+    journal.close()
+    again = Journal.open(tmp_path, SMALL)
+    assert [payload[:1] for payload in payloads(again)] == [b"6", b"7", b"8", b"9"]
+    again.close()
+
+
 # --- limits and a failing disk
 
 

@@ -18,8 +18,8 @@ from spanledger.collector.signals import Encoding
 class DeadLetters:
     """Writes dead letters into one folder, made on first need. Used by one thread.
 
-    The folder has a limit. At the limit the pipeline waits (in time the journal is full, and senders wait, too): what was
-    acknowledged is never thrown away unseen.
+    The folder has a limit. At the limit the pipeline waits, in time the journal is full, and senders wait, too: nothing
+    that was acknowledged is ever thrown away unseen.
     """
 
     def __init__(self, directory: Path, *, limit_bytes: int = 1 << 30) -> None:

@@ -11,7 +11,6 @@ The journal never drops: when its byte limit is reached, or the disk is full or 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from spanledger.collector.disk import Disk, own_directory, sync_directory
 from spanledger.collector.errors import JournalFullError, RetryableError, StartupError, UnavailableError
 from spanledger.collector.segment import (
     SEGMENT_HEADER_BYTES,
@@ -64,26 +64,6 @@ class JournalSettings:
     segment_bytes: int = 64 * MIB
     reserve_bytes: int = 256 * MIB
     fsync: bool = True
-
-
-class Disk:
-    """The system calls that can fail for lack of space or health; tests put a failing one in its place."""
-
-    def write(self, fd: int, buffers: Sequence[bytes]) -> int:
-        """Write some of `buffers`, return the number of bytes written."""
-        return os.writev(fd, buffers)
-
-    def sync(self, fd: int) -> None:
-        """Bring the file's data, and the size needed to read it back, onto the disk."""
-        if hasattr(os, "fdatasync"):
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
-
-    def free_bytes(self, directory: Path) -> int:
-        """Bytes that we may still use on the disk of `directory`."""
-        stat = os.statvfs(directory)
-        return stat.f_bavail * stat.f_frsize
 
 
 @dataclass(slots=True, eq=False)
@@ -142,7 +122,7 @@ class Journal:
         Raises:
             StartupError: the folder cannot be used, or another process owns it.
         """
-        lock_fd = _own(directory)
+        lock_fd = own_directory(directory)
         journal = cls(directory, settings or JournalSettings(), stats or Stats(), disk or Disk(), lock_fd)
         try:
             journal._recover()
@@ -250,7 +230,7 @@ class Journal:
         fd = os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if self._settings.fsync:
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
         except OSError:
             os.close(fd)
             raise
@@ -378,12 +358,8 @@ class Journal:
     def checkpoint(self, position: Position) -> None:
         """Say that everything before `position` is safe elsewhere; segments behind it are deleted.
 
-        Written atomically but not synced: losing it only means reading some frames again.
+        Written atomically but not synced, and not at all on a full disk: losing it means reading some frames again.
         """
-        path = self._directory / "checkpoint"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps({"segment": position.segment, "offset": position.offset}))
-        temporary.replace(path)
         self._checkpoint = position
         with self._lock:
             done = [
@@ -392,11 +368,17 @@ class Journal:
                 if number < position.segment
                 or (number == position.segment and number != self._write_segment and position.offset >= size)
             ]
-        for number in done:
+        for number in done:  # before the checkpoint, because it makes room
             self._path(number).unlink(missing_ok=True)
         with self._lock:
             for number in done:
                 del self._sizes[number]
+        path = self._directory / "checkpoint"
+        try:
+            path.with_suffix(".new").write_text(json.dumps({"segment": position.segment, "offset": position.offset}))
+            path.with_suffix(".new").replace(path)
+        except OSError as error:
+            _log.warning("journal %s: could not save the checkpoint: %s", self._directory, error.strerror or error)
 
     # --- opening and closing
 
@@ -458,34 +440,6 @@ class Journal:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:020d}{SUFFIX}"
-
-
-def _own(directory: Path) -> int:
-    """Take the folder for this process; released by the kernel when the process ends."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartupError(f"journal {directory}: cannot use this folder: {error.strerror or error}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(fd, 32).decode(errors="replace").strip() or "?"
-        os.close(fd)
-        raise StartupError(
-            f"journal {directory} is in use by process {owner}: stop it, or give this one its own data folder"
-        ) from error
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
-    return fd
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 __all__ = ["Disk", "Frame", "Gap", "Journal", "JournalSettings", "Position"]
