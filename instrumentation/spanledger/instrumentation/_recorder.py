@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns, time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
@@ -21,6 +21,7 @@ from spanledger.instrumentation._call import FAILED, FINISHED, Call, current_cal
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._finisher import Job
 from spanledger.instrumentation._labels import block_labels, client_labels, from_baggage, without_our_baggage
+from spanledger.instrumentation._prices import Prices
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._settings import Settings
 from spanledger.semconv import gen_ai, names
@@ -40,36 +41,6 @@ _SUPPRESS_KEYS: Final = tuple(
 _BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter"])
 _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
-
-
-class Prices(Protocol):
-    """The part of `spanledger.semconv.prices.PriceBook` that prices calls here."""
-
-    def prefetch(self, *, provider: str, model: str) -> None: ...
-
-    def price(
-        self,
-        usage: Usage,
-        *,
-        provider: str,
-        model: str,
-        at_ns: int,
-        service_tier: str = "",
-        is_batch: bool = False,
-        max_output_tokens: int | None = None,
-    ) -> Cost: ...
-
-    def try_price(
-        self,
-        usage: Usage,
-        *,
-        provider: str,
-        model: str,
-        at_ns: int,
-        service_tier: str = "",
-        is_batch: bool = False,
-        max_output_tokens: int | None = None,
-    ) -> Cost | None: ...
 
 
 class Recorder:
