@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanledger.collector.errors import JournalFullError, StartupError, UnavailableError
+from spanledger.collector.errors import JournalFullError, RetryableError, StartupError, UnavailableError
 from spanledger.collector.journal import Disk, Frame, Gap, Journal, JournalSettings, Position
 from spanledger.collector.segment import SEGMENT_HEADER_BYTES, FrameFields, last_whole_frame
 from spanledger.collector.signals import Encoding, Signal
@@ -276,6 +276,26 @@ def test_a_full_disk_refuses_and_keeps_what_was_acknowledged(tmp_path: Path, num
     again = Journal.open(tmp_path, SMALL)
     assert payloads(again) == [b"before", b"after"]
     again.close()
+
+
+@pytest.mark.parametrize("broken", ["write_error", "sync_error"])
+def test_failed_tries_leave_no_files_behind(tmp_path: Path, broken: str) -> None:
+    """Senders try for hours while the disk is full or broken; the folder must not fill with empty segments."""
+    disk = FailingDisk()
+    journal = Journal.open(tmp_path, SMALL, disk=disk)
+    for first in (False, True):
+        if first:
+            append(journal, b"before")
+        setattr(disk, broken, errno.ENOSPC if broken == "write_error" else errno.EIO)
+        for _ in range(5):
+            with pytest.raises(RetryableError):
+                append(journal, b"x" * 100)
+        setattr(disk, broken, 0)
+        assert len(segments(tmp_path)) <= 1
+        assert len(journal._sizes) <= 1
+    append(journal, b"after")
+    assert payloads(journal) == [b"before", b"after"]
+    journal.close()
 
 
 def test_a_failed_fsync_is_no_acknowledgement(tmp_path: Path) -> None:

@@ -244,21 +244,33 @@ class Journal:
         return header
 
     def _give_up(self, problem: OSError) -> RetryableError:
-        """Take back what was half written; later requests start a new segment.
-
-        After a failed fsync the kernel may have dropped the written pages, so the file is not written to again.
-        """
-        if self._fd >= 0:
-            try:
-                os.ftruncate(self._fd, self._write_offset)
-            except OSError:
-                # The half-written frame stays as a torn tail, which `_recover` and `read` know how to skip.
-                _log.warning("journal %s: could not cut a half-written frame", self._directory)
-            os.close(self._fd)
-            self._fd = -1
-        if problem.errno in _NO_SPACE:
+        """Take back what was half written; whether the segment is written on depends on what went wrong."""
+        no_space = problem.errno in _NO_SPACE
+        if self._fd >= 0 and not (self._cut_half_written() and no_space):
+            # After a failed fsync the kernel may have dropped the written pages: this file is not written to again.
+            self._abandon_segment()
+        if no_space:
             return JournalFullError(f"no space left for the journal in {self._directory}")
         return UnavailableError(f"cannot write to the journal in {self._directory}: {problem.strerror or problem}")
+
+    def _cut_half_written(self) -> bool:
+        """Put the segment back to its last durable frame; whether it can be written on."""
+        try:
+            os.ftruncate(self._fd, self._write_offset)
+            os.lseek(self._fd, self._write_offset, os.SEEK_SET)
+        except OSError:
+            # The half-written frame stays as a torn tail, which `_recover` and `read` know how to skip.
+            _log.warning("journal %s: could not cut a half-written frame", self._directory)
+            return False
+        return self._write_offset > 0
+
+    def _abandon_segment(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+        if self._write_offset == 0:  # nothing in it: no file is left behind for each failed try
+            self._path(self._write_segment).unlink(missing_ok=True)
+            with self._lock:
+                self._sizes.pop(self._write_segment, None)
 
     # --- reading
 
