@@ -202,7 +202,8 @@ def read(
         try:
             # One join proves that all are texts and none is long. Empty ones must not shadow another alias.
             if len("".join(texts)) <= MAX_TEXT and "" not in texts:
-                fields.update(zip(plan.text_fields, texts))  # noqa: B905 - itemgetter gives one value per name
+                for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
+                    fields[field] = text
             else:
                 _read_texts(attributes, plan, fields, notes)
         except TypeError:

@@ -110,8 +110,6 @@ def flag(value: Any) -> bool | Bad | None:
 
 def duration_ns(value: Any, unit_ns: int) -> int | Bad | None:
     """A span of time of up to a day in nanoseconds; ``unit_ns`` is the unit that the attribute counts in."""
-    if type(value) is float and 0.0 <= value <= 3600.0:
-        return round(value * unit_ns)
     if value is None or value == "":
         return None
     if isinstance(value, str) and len(value) < 64:
@@ -125,7 +123,7 @@ def duration_ns(value: Any, unit_ns: int) -> int | Bad | None:
         return BAD
     if not 0 <= value <= _MAX_WAIT_NS / unit_ns:
         return BAD
-    return round(value * unit_ns)
+    return int(value * unit_ns)
 
 
 def parsed(value: Any) -> Any:
@@ -192,6 +190,8 @@ def stop_reason(value: Any) -> str | Bad | None:
     """
     if isinstance(value, list):
         items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        if len(items) == 1 and isinstance(items[0], str) and len(items[0]) <= 32:
+            return _stop_word(items[0])
         words = [word for word in items if isinstance(word, str) and word]
         value = words[-1] if words else None
     if value is None:
