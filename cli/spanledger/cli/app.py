@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from spanledger.cli import config
+from spanledger.cli import config, output
 from spanledger.cli.commands import (
     bills,
     connections,
@@ -24,6 +24,7 @@ from spanledger.cli.commands import (
     export,
     import_,
     periods,
+    prices,
     query,
     reconcile,
     serve,
@@ -77,6 +78,20 @@ def build() -> typer.Typer:
     )
     _group(
         app,
+        "prices",
+        "The price book: rates, their arithmetic, what has none, contracts.",
+        {
+            "show": prices.show,
+            "explain": prices.explain,
+            "unknown": prices.unknown,
+            "audit": prices.audit,
+            "override": prices.override,
+            "refresh": prices.refresh,
+        },
+    )
+    app.command("reprice")(prices.reprice)
+    _group(
+        app,
         "tokens",
         "API tokens, each for one organisation.",
         {"create": tokens.create, "list": tokens.list_, "revoke": tokens.revoke},
@@ -91,17 +106,23 @@ def _group(app: typer.Typer, name: str, about: str, commands: Mapping[str, Calla
     app.add_typer(group, name=name)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.say(version("spanledger"))
+        raise typer.Exit
+
+
 def _root(
     ctx: typer.Context,
     config_file: Annotated[
         Path | None,
         option("--config", "Config file with the same options as keys (default: ./spanledger.toml where it exists)."),
     ] = None,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if show_version:
-        print(version("spanledger"))
-        raise typer.Exit
+    del show_version  # done before anything else
     ctx.default_map = config.load(config_file, command_tree(ctx.command))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from spanledger.cli import pricing
 from spanledger.collector.deadletter import DeadLetters
 from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, Intake
 from spanledger.collector.journal import Journal, JournalSettings
@@ -16,7 +17,6 @@ from spanledger.collector.stats import Stats
 from spanledger.ledger.client import StoreTarget, check_directory
 from spanledger.ledger.store import Ledger
 from spanledger.semconv.dialects import Dialects
-from spanledger.semconv.prices import PriceBook
 
 DEFAULT_JOURNAL_BYTES: Final = 8 << 30
 
@@ -38,6 +38,7 @@ def open_ingest(
     target: StoreTarget,
     *,
     left: Callable[[], float],
+    prices: Path | None = None,
     journal_bytes: int = DEFAULT_JOURNAL_BYTES,
     request_bytes: int = DEFAULT_MAX_BODY_BYTES,
 ) -> Generator[Ingest]:
@@ -46,6 +47,7 @@ def open_ingest(
     Args:
         data: directory of the journal, and of the store when that is embedded.
         target: where the ledger is.
+        prices: the user's overrides file, if any.
         left: how many seconds may be spent, at the end, on working off what is still in the journal.
         journal_bytes: limit of the journal.
         request_bytes: limit of one request.
@@ -55,7 +57,7 @@ def open_ingest(
     """
     with ExitStack() as parts:
         check_directory(data)
-        ledger = Ledger.open(target, prices=PriceBook())
+        ledger = Ledger.open(target, prices=pricing.book(prices, data))
         parts.callback(ledger.close)
         stats = Stats()
         journal = Journal.open(data / "journal", JournalSettings(limit_bytes=journal_bytes), stats=stats)

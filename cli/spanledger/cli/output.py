@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,7 @@ def plain(value: object) -> Any:
     """A JSON-able form of a value: money as a decimal string, times as ISO 8601 in UTC."""
     if isinstance(value, Decimal):
         return money.text(value)
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.hex()

@@ -46,6 +46,8 @@ class ServeSettings:
     """Where each of `LISTENERS` binds; None is off."""
     tls: dict[str, Tls] = field(default_factory=dict[str, Tls])
     """TLS of the listeners that speak it, by name."""
+    prices: Path | None = None
+    """The user's price overrides."""
     insecure_no_auth: bool = False
     journal_bytes: int
     request_bytes: int
@@ -99,6 +101,7 @@ class Server:
                 settings.data,
                 settings.target,
                 left=self._left,
+                prices=settings.prices,
                 journal_bytes=settings.journal_bytes,
                 request_bytes=settings.request_bytes,
             )

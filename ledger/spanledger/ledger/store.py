@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,15 @@ from spanledger.ledger.gather import Gatherer, SpanLink
 from spanledger.ledger.keeper import Keeper
 from spanledger.ledger.known import Known
 from spanledger.ledger.migrate import Migration, migrate
+from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
 from spanledger.ledger.pricing import Pricer
+from spanledger.ledger.reprice import Repriced, Repricer
 from spanledger.ledger.rollups import Rollups
 from spanledger.ledger.settle import Settler, Work
 from spanledger.ledger.settlement import Rules
 from spanledger.ledger.tokens import Tokens
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.prices import PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Ledger:
         """The writing client: fine for administration, not for long reads."""
         self.tokens = Tokens(client, clock=clock)
         self._clock = clock
+        self._prices = prices
         self._database = Database(client)
         self._reader = Database(reader or client)
         self._store_lock = lock
@@ -119,6 +124,8 @@ class Ledger:
         try:
             client = connect(target)
             migrate(client, cluster=target.cluster)
+            if isinstance(prices, PriceBook):
+                prices = ArchivingPricer(prices, PriceArchive(client))
             ledger = cls(client, prices, reader=connect(target), lock=lock, rules=rules, clock=clock)
         except BaseException:
             if lock is not None:
@@ -201,6 +208,37 @@ class Ledger:
         new[order[first]] = True
         new &= ~self._gatherer.repeated(batch)
         return batch if new.all() else batch.take(np.flatnonzero(new))
+
+    def reprice(
+        self, since: date, until: date, *, org_id: str = "", dry_run: bool = False, prices: Pricer | None = None
+    ) -> Iterator[Repriced]:
+        """Price the calls of ``[since, until)`` (UTC days) anew and write new versions of those that change.
+
+        Args:
+            since: first day.
+            until: day after the last.
+            org_id: only this organisation's; ``""`` for all.
+            dry_run: change nothing.
+            prices: the price book to use; the ledger's own when not given.
+
+        Yields:
+            What changes, by day and model, as each day is done.
+
+        Raises:
+            RetryableStoreError, PermanentStoreError: days yielded before are done.
+        """
+        repricer = Repricer(self._database, prices or self._prices)
+        for day in repricer.days(since, until, org_id):
+            with self._writing:
+                version = self._next_version()
+                changes = repricer.changes(day, org_id, version)
+                if changes is None:
+                    continue
+                if not dry_run:
+                    self._rollups.begin(version, changes.minutes)
+                    repricer.write(changes)
+                    self._rollups.touch(changes.minutes, restated=True)
+            yield from changes.summary
 
     def _write(self, batch: Batch, links: Sequence[SpanLink], work: Work) -> None:
         touched = work.added | work.restated

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from spanledger.cli import options, output, runtime
+from spanledger.cli import options, output, pricing, runtime
 from spanledger.cli.errors import CommandError, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def import_(
         list[Path], typer.Argument(help="OTLP files, or folders of them: protobuf, JSON, JSON lines, gzip or zstd.")
     ],
     org: options.Org = options.DEFAULT_ORG,
+    prices: pricing.Prices = None,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
     as_json: options.Json = False,
@@ -53,7 +54,7 @@ def import_(
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise UserError(f"{missing[0]}: there is no such file or folder")
-    with _way(org, data, clickhouse) as way:
+    with _way(org, data, clickhouse, prices) as way:
         summary = _load(paths, way, quiet=as_json)
     if as_json:
         output.print_json(summary.as_dict())
@@ -91,7 +92,7 @@ def _load(paths: Sequence[Path], way: Way, *, quiet: bool) -> ImportSummary:
 
 
 @contextmanager
-def _way(org: str, data: Path, clickhouse: str) -> Generator[Way]:
+def _way(org: str, data: Path, clickhouse: str, prices: Path | None) -> Generator[Way]:
     from spanledger.collector.importing import JournalSink, OtlpHttpSink
 
     server = runtime.find(data)
@@ -109,7 +110,7 @@ def _way(org: str, data: Path, clickhouse: str) -> Generator[Way]:
 
     with readable_errors():
         target = StoreTarget.server(clickhouse) if clickhouse else StoreTarget.embedded(data)
-        with open_ingest(data, target, left=lambda: 0.0) as ingest:
+        with open_ingest(data, target, left=lambda: 0.0, prices=prices) as ingest:
 
             def settle_here(seconds: float) -> bool:
                 done = ingest.pipeline.wait_idle(seconds)

@@ -129,10 +129,11 @@ def _print(tied: Tied, by: By) -> None:
                 output.say(f"                → {cause.mend}")
         for problem in result.problems:
             output.say(f"  note: {problem}")
-        if result.missing_days:
-            days = ", ".join(day.isoformat() for day in result.missing_days[:5])
-            more = f" and {len(result.missing_days) - 5} more" if len(result.missing_days) > 5 else ""
-            output.say(f"  missing: {days}{more} were never synced: spanledger sync --since {result.missing_days[0]}")
+        missing = [day.isoformat() for day in result.missing_days]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            days = ", ".join(missing[:5])
+            output.say(f"  missing: {days}{more} were never synced: spanledger sync --since {missing[0]}")
     for provider, cost in tied.unbilled.items():
         output.say(f"no connection bills {provider}: ${_cents(cost)} booked there cannot be tied out")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
-from spanledger.cli import options
+from spanledger.cli import options, pricing
 from spanledger.cli.addresses import parse_address
 from spanledger.cli.errors import UserError
 from spanledger.cli.options import option
@@ -56,6 +56,7 @@ def serve(
     mtls_on: Annotated[
         str, option("--mtls-on", "Listeners that ask for client certificates once --tls-client-ca is given.")
     ] = "otlp-grpc,otlp-http,http,sql",
+    prices: pricing.Prices = None,
     insecure_no_auth: Annotated[
         bool,
         option("--insecure-no-auth", "Serve without API tokens on addresses that the network can reach."),
@@ -82,7 +83,7 @@ def serve(
     given = {"otlp-grpc": otlp_grpc, "otlp-http": otlp_http, "http": http, "sql": sql}
     tls = _tls(tls_cert, tls_key, tls_client_ca, tls_on, mtls_on)
     with readable_errors():
-        run(_settings(data, clickhouse, given, tls, insecure_no_auth, journal_limit, max_request, stop_within))
+        run(_settings(data, clickhouse, given, tls, prices, insecure_no_auth, journal_limit, max_request, stop_within))
 
 
 def run(settings: ServeSettings) -> None:
@@ -113,6 +114,7 @@ def _settings(
     clickhouse: str,
     given: dict[str, str],
     tls: dict[str, Tls],
+    prices: Path | None,
     insecure_no_auth: bool,
     journal_limit: str,
     max_request: str,
@@ -130,6 +132,7 @@ def _settings(
         target=StoreTarget.server(clickhouse) if clickhouse else StoreTarget.embedded(data),
         addresses=addresses,
         tls=tls,
+        prices=prices,
         insecure_no_auth=insecure_no_auth,
         journal_bytes=units.size(journal_limit, "--journal-limit"),
         request_bytes=units.size(max_request, "--max-request"),

@@ -1,0 +1,322 @@
+"""``spanledger prices`` and ``spanledger reprice``: rates, their arithmetic, what has none, and pricing anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spanledger.cli import options, output, pricing
+from spanledger.cli.errors import CommandError, UserError
+from spanledger.cli.sql import load
+from spanledger.semconv import money
+
+if TYPE_CHECKING:
+    from spanledger.ledger.reprice import Repriced
+    from spanledger.semconv.usage import Usage
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Part of a model's name; everything without it.")] = "",
+    provider: Annotated[str, options.option("--provider", "Only this provider's.")] = "",
+    prices: pricing.Prices = None,
+    data: options.Data = options.DEFAULT_DATA,
+    as_json: options.Json = False,
+) -> None:
+    """Show the price book's rates: by model, token class and condition, with the days on which they held."""
+    book = pricing.book(prices, data)
+    found = [
+        record
+        for record in book.records()
+        if model.lower() in record.model.lower() and provider in ("", record.provider)
+    ]
+    if not found:
+        raise UserError(
+            f"the price book has no model like {model!r}; nearest: {', '.join(_nearest(book, provider, model))}"
+        )
+    columns = ("provider", "model", "class", "usd", "per", "unit", "conditions", "from", "until", "source", "price_id")
+    rows = [
+        (
+            r.provider, r.model, r.token_class, r.rate, r.per, r.unit, _conditions(r.conditions),
+            r.valid_from, r.valid_to, f"{r.source} {r.source_version}", r.price_id,
+        )
+        for r in sorted(found, key=lambda r: (r.provider, r.model, str(r.valid_from or ""), r.price_id))
+    ]  # fmt: skip
+    if as_json:
+        output.print_json(output.records(columns, rows))
+    else:
+        output.print_table(columns[:9], [row[:9] for row in rows])
+
+
+def explain(
+    call_id: Annotated[str, typer.Argument(help="A call's id, or its beginning.")],
+    org: options.Org = options.DEFAULT_ORG,
+    prices: pricing.Prices = None,
+    data: options.Data = options.DEFAULT_DATA,
+    clickhouse: options.ClickHouse = "",
+) -> None:
+    """Spell out what a call cost: quantities times rates, line by line, and where the rates come from."""
+    from spanledger.cli import access
+    from spanledger.ledger.price_archive import PriceArchive
+    from spanledger.semconv.cost import Cost, CostStatus
+    from spanledger.semconv.prices.explain import lines
+
+    with access.client(data, clickhouse) as client, access.readable_errors():
+        rows = _query(client, "call_cost", {"org": org, "call": call_id})
+        if len(rows) != 1:
+            problem = "no call has" if not rows else "several calls have"
+            raise UserError(f"{problem} an id that begins with {call_id!r} in org {org}")
+        (row,) = rows
+        snapshot = PriceArchive(client).snapshot(row["price_id"]) if row["price_id"] else None
+    if snapshot is None and row["price_id"]:
+        snapshot = pricing.book(prices, data).snapshot(row["price_id"])
+    cost = Cost(
+        status=CostStatus(row["cost_status"]),
+        total=row["cost_usd"],
+        low=row["cost_low_usd"],
+        high=row["cost_high_usd"],
+        by_class=row["class_cost_usd"],
+        price_id=row["price_id"],
+        reason=row["cost_reason"],
+    )
+    output.say(f"{row['call_id']}: {row['provider']} {row['model']}, {row['started_at']:%Y-%m-%d %H:%M:%S} UTC")
+    for line in lines(cost, snapshot):
+        output.say(line)
+    if row["claimed_cost_usd"] is not None:
+        output.say(f"claimed by the emitter: ${money.text(row['claimed_cost_usd'])}")
+
+
+def unknown(
+    org: options.Org = options.DEFAULT_ORG,
+    prices: pricing.Prices = None,
+    data: options.Data = options.DEFAULT_DATA,
+    clickhouse: options.ClickHouse = "",
+    as_json: options.Json = False,
+) -> None:
+    """List what has no price, with its calls and tokens and the nearest known names. Nothing is applied silently."""
+    from spanledger.cli import access
+
+    with access.client(data, clickhouse) as client, access.readable_errors():
+        rows = _query(client, "unknown_prices", {"org": org})
+    book = pricing.book(prices, data)
+    for row in rows:
+        row["nearest"] = ", ".join(_nearest(book, row["provider"], row["model"])) if row["model"] else ""
+    if as_json:
+        output.print_json(rows)
+        return
+    if not rows:
+        output.say("Every call has a price.")
+        return
+    columns = ["provider", "model", "reason", "number", "input_tokens", "output_tokens", "last_seen", "nearest"]
+    output.print_table(columns, [[row[name] for name in columns] for row in rows])
+    output.say("Price them in the overrides file (docs/prices.md), then: spanledger reprice --since DAY --prices FILE")
+
+
+def audit(
+    since: Annotated[str, options.option("--since", "First day, UTC (2026-11-01).")] = "",
+    limit: Annotated[int, options.option("--limit", "At most so many calls, newest first.")] = 10_000,
+    org: options.Org = options.DEFAULT_ORG,
+    prices: pricing.Prices = None,
+    data: options.Data = options.DEFAULT_DATA,
+    clickhouse: options.ClickHouse = "",
+    as_json: options.Json = False,
+) -> None:
+    """Compare the costs that emitters claim with ours: where, by how much, and because of what."""
+    from spanledger.cli import access
+    from spanledger.ledger.claims import verdict
+    from spanledger.semconv.observation import Observation
+
+    start = _day(since, "--since") if since else date(2015, 1, 1)
+    with access.client(data, clickhouse) as client, access.readable_errors():
+        rows = _query(client, "claims", {"org": org, "since": _midnight(start), "limit": limit})
+    book = pricing.book(prices, data)
+    groups: dict[tuple[str, str, str], list[tuple[Decimal, Decimal]]] = defaultdict(list)
+    for row in rows:
+        seen = Observation(
+            org_id=org,
+            provider=row["provider"],
+            request_model=row["request_model"],
+            response_model=row["response_model"],
+            started_ns=row["started_ns"],
+            usage=_usage(row["usage"]),
+            service_tier=row["service_tier"],
+            is_batch=row["is_batch"],
+            project=row["project"],
+        )
+        why = verdict(seen, row["cost_usd"], row["claimed_cost_usd"], book)
+        model = row["response_model"] or row["request_model"]
+        groups[row["dialect"], model, why].append((row["cost_usd"], row["claimed_cost_usd"]))
+    columns = ("emitter", "model", "because", "calls", "ours_usd", "claimed_usd", "difference_usd")
+    table = [
+        (*key, len(pairs), ours, theirs, theirs - ours)
+        for key, pairs in sorted(groups.items())
+        for ours, theirs in (tuple(sum(column, Decimal(0)) for column in zip(*pairs, strict=True)),)
+    ]
+    if as_json:
+        output.print_json(output.records(columns, table))
+    elif table:
+        output.print_table(columns, table)
+    else:
+        output.say("No call carries a claimed cost.")
+
+
+def override(
+    file: Annotated[Path, options.option("--prices", "The overrides file to append to; made when it is missing.")],
+    provider: Annotated[str, options.option("--provider", "Who bills.")],
+    discount: Annotated[str, options.option("--discount", "Percent off the list, for example 4%.")],
+    since: Annotated[str, options.option("--from", "First day, UTC (2026-11-01).", env="SPANLEDGER_OVERRIDE_FROM")],
+    model: Annotated[str, options.option("--model", "Model or pattern (default: all).")] = "*",
+    name: Annotated[str, options.option("--name", "What to call the rule.")] = "",
+) -> None:
+    """Append a contract discount to the overrides file. Nothing is priced anew until `spanledger reprice`."""
+    from spanledger.semconv.prices.overrides_file import OverridesError, load_overrides
+
+    percent = _percent(discount)
+    first = _day(since, "--from")
+    title = name or f"{provider} {model} from {first}"
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    rule = (
+        f"\n[[discounts]]\nname = {_toml(title)}\nprovider = {_toml(provider)}\nmodel = {_toml(model)}\n"
+        f"percent = {money.text(percent)}\nfrom = {first}\n"
+    )
+    try:
+        file.write_text(before + rule, encoding="utf-8")
+        load_overrides(file)
+    except (OverridesError, OSError) as error:
+        if before or file.exists():
+            file.write_text(before, encoding="utf-8")
+        raise UserError(f"nothing was written: {error}") from error
+    output.say(f"{file}: {title}, {money.text(percent)} % off; now: spanledger reprice --since {first} --prices {file}")
+
+
+def refresh(data: options.Data = options.DEFAULT_DATA) -> None:
+    """Fetch the newest base prices that genai-prices publishes; believed only when plausible.
+
+    Kept in the data directory and used from the next start on. Past calls keep their prices.
+    """
+    import httpx
+
+    from spanledger.semconv.prices.base import BaseBook
+    from spanledger.semconv.prices.refresh import DATA_URL, RefreshError, parse_base
+
+    try:
+        answer = httpx.get(DATA_URL, timeout=30, follow_redirects=True).raise_for_status()
+        base = parse_base(answer.content, BaseBook())
+    except httpx.HTTPError as error:
+        raise CommandError(
+            f"cannot fetch {DATA_URL}: {error or type(error).__name__}; the prices in use stay"
+        ) from error
+    except RefreshError as error:
+        raise CommandError(f"{error}; the prices in use stay") from error
+    data.mkdir(parents=True, exist_ok=True)
+    fresh = data / f"{pricing.REFRESHED}.new"
+    fresh.write_bytes(answer.content)
+    fresh.replace(data / pricing.REFRESHED)
+    models = sum(len(base.models(provider)) for provider in base.providers)
+    output.say(f"{models} models of {len(list(base.providers))} providers; used from the next start on")
+
+
+def reprice(
+    since: Annotated[str, options.option("--since", "First day to price anew, UTC (2026-11-01).")],
+    until: Annotated[str, options.option("--until", "Last day, UTC (default: today).")] = "",
+    dry_run: Annotated[bool, options.option("--dry-run", "Show what would change, and change nothing.")] = False,
+    org: Annotated[str, options.option("--org", "Only this organisation's calls (default: all).")] = "",
+    prices: pricing.Prices = None,
+    data: options.Data = options.DEFAULT_DATA,
+    clickhouse: options.ClickHouse = "",
+    as_json: options.Json = False,
+) -> None:
+    """Price settled calls anew, and show old → new by day and model.
+
+    New versions are written; the old ones stay in `calls_history`. Counters never go down. The server that owns the
+    store has to be stopped meanwhile.
+    """
+    from spanledger.cli import access, runtime
+    from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
+    from spanledger.ledger.store import Ledger
+
+    first = _day(since, "--since")
+    last = _day(until, "--until") if until else datetime.now(UTC).date()
+    if last < first:
+        raise UserError(f"--until {last} is before --since {first}: swap them")
+    running = None if clickhouse else runtime.find(data)
+    if running is not None:
+        raise UserError(f"a server (process {running.pid}) writes to {data}: stop it, reprice, and start it again")
+    book = pricing.book(prices, data)
+    changed: list[Repriced] = []
+    with ExitStack() as parts, access.readable_errors():
+        ledger = Ledger.open(access.target(data, clickhouse), prices=book)
+        parts.callback(ledger.close)
+        pricer = ArchivingPricer(book, PriceArchive(ledger.client))
+        changed.extend(ledger.reprice(first, last + timedelta(days=1), org_id=org, dry_run=dry_run, prices=pricer))
+    columns = ("day", "provider", "model", "calls", "old_usd", "new_usd", "difference_usd")
+    rows = [
+        (
+            c.day,
+            c.provider,
+            c.model,
+            c.calls,
+            c.old_usd,
+            c.new_usd,
+            (c.new_usd or Decimal(0)) - (c.old_usd or Decimal(0)),
+        )
+        for c in changed
+    ]
+    if as_json:
+        output.print_json(output.records(columns, rows))
+        return
+    if not rows:
+        output.say("Nothing changes: every call has the price that it would get now.")
+        return
+    output.print_table(columns, rows)
+    total = sum((row[6] for row in rows), Decimal(0))
+    calls = sum(c.calls for c in changed)
+    output.say(f"{calls} calls {'would change' if dry_run else 'changed'}: {money.text(total)} USD")
+
+
+def _query(client: Any, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+    result = client.query(load(name), parameters=dict(parameters))
+    return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
+
+
+def _nearest(book: Any, provider: str, model: str) -> Sequence[str]:
+    return book.suggest(provider=provider, model=model) or ["nothing alike"]
+
+
+def _conditions(conditions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(conditions.items()))
+
+
+def _usage(counted: Mapping[str, int]) -> Usage:
+    from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+
+    classes: dict[str, Any] = {name: counted[name] for name in TOKEN_CLASSES if name in counted}
+    return Usage(**classes, counts={name: count for name, count in counted.items() if name not in TOKEN_CLASSES})
+
+
+def _day(text: str, flag: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{flag}: not a day: {text!r}; write 2026-11-01") from error
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _percent(text: str) -> Decimal:
+    try:
+        return money.parse(text.strip().removesuffix("%"))
+    except money.MoneyError as error:
+        raise UserError(f"--discount: not a percentage: {text!r}; write 4% or 12.5%") from error
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,54 @@
+"""The price book that a command works with: the base, refreshed where asked for, under the user's overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from spanledger.cli import options
+from spanledger.cli.errors import UserError
+
+if TYPE_CHECKING:
+    from spanledger.semconv.prices import PriceBook
+    from spanledger.semconv.prices.base import BaseBook
+
+REFRESHED: Final = "prices-base.json"
+"""In the data directory: the newest base data that `spanledger prices refresh` took over."""
+
+Prices = Annotated[
+    Path | None,
+    options.option("--prices", "Overrides file: contracts, own models, deployment names, currencies (docs/prices.md)."),
+]
+
+
+def book(overrides: Path | None, data: Path) -> PriceBook:
+    """A price book.
+
+    Args:
+        overrides: the user's file, if any.
+        data: directory that may hold refreshed base data.
+
+    Raises:
+        UserError: the overrides file or the refreshed data cannot be used; names file, line and field.
+    """
+    from spanledger.semconv.prices import PriceBook
+    from spanledger.semconv.prices.overrides_file import OverridesError, load_overrides
+
+    try:
+        loaded = load_overrides(overrides) if overrides is not None else None
+    except (OverridesError, OSError) as error:
+        raise UserError(str(error)) from error
+    return PriceBook(loaded, base(data))
+
+
+def base(data: Path) -> BaseBook | None:
+    """Refreshed base data, or ``None`` where the bundled data holds."""
+    from spanledger.semconv.prices.refresh import RefreshError, parse_base
+
+    file = data / REFRESHED
+    if not file.is_file():
+        return None
+    try:
+        return parse_base(file.read_bytes())
+    except (RefreshError, OSError) as error:
+        raise UserError(f"{file}: {error}: remove it, or run spanledger prices refresh") from error

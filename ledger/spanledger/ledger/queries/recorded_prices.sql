@@ -1,0 +1,1 @@
+SELECT DISTINCT price_id FROM spanledger.price_records
