@@ -21,6 +21,7 @@ from spanledger.cli.commands import (
     connections,
     demo,
     doctor,
+    explain,
     export,
     import_,
     periods,
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
     app.command("demo")(demo.demo)
     app.command("import")(import_.import_)
     app.command("query")(query.query)
+    app.command("explain")(explain.explain)
     app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
     app.add_typer(connections.group(), name="connections")
