@@ -121,7 +121,9 @@ def _framework_role(draft: Draft) -> Role | None:
         and not draft.has_usage
         and getattr(draft.record, "name", "").rpartition(".")[2].startswith("_")
     ):
-        return Role.AGGREGATE  # LlamaIndex traces helpers of its LLM classes too: OpenAI._prepare_chat_with_tools
+        return (
+            Role.AGGREGATE
+        )  # LlamaIndex traces private methods of its LLM classes too: OpenAI._prepare_chat_with_tools
     return role
 
 

@@ -63,7 +63,7 @@ def _anthropic(draft: Draft) -> None:
 
 
 def _wrote_as_stream(attributes: Mapping[str, Any]) -> bool:
-    """The stream helper sets no flag, but like every stream it writes the usage before the response's model."""
+    """``messages.stream()`` sets no flag, but like every stream it writes the usage before the response's model."""
     if "gen_ai.response.model" not in attributes:
         return False
     first = next((name for name in attributes if name in ("gen_ai.usage.output_tokens", "gen_ai.response.model")), "")

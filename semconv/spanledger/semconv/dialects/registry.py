@@ -66,7 +66,8 @@ INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 """The conventions' log event: repeats a model call's span, under the emitter's own dialect."""
 
 _USAGE: Final = "gen_ai.usage.input_tokens"
-_MAX_SOURCES: Final = 1024
+_MAX_SOURCES: Final = 16
+"""Records come source by source; a source may hold megabytes of attributes."""
 _MAX_SHAPES: Final = 8192
 _MAX_SHAPE: Final = 256
 
