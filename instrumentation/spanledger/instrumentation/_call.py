@@ -151,15 +151,20 @@ class Call:
         """The answer is complete (the last chunk was read, or it was no stream)."""
         self._end(FINISHED)
 
-    def fail(self, error: BaseException) -> None:
-        """The request or its stream raised. Keeps the error's name and code, not its text: that may quote content."""
+    def fail(self, error: BaseException, *, code: str = "") -> None:
+        """The request or its stream raised. Keeps the error's name and code, not its text: that may quote content.
+
+        Args:
+            error: what was raised.
+            code: the provider's word for it, where the error keeps it elsewhere than in ``code`` or ``type``.
+        """
         if not self.is_open:
             return
         self.error_type = type(error).__qualname__
-        code = getattr(error, "code", None) or getattr(error, "type", None)
-        self.error_code = code if isinstance(code, str) else ""
+        told = code or getattr(error, "code", None) or getattr(error, "type", None)
+        self.error_code = told if isinstance(told, str) else ""
         response = getattr(error, "response", None)
-        if self.status_code is None and response is not None and hasattr(response, "headers"):
+        if self.status_code is None and hasattr(getattr(response, "headers", None), "raw"):
             self.responded(response)
         self._end(FAILED)
 

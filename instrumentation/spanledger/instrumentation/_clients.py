@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from spanledger.semconv import names
 from spanledger.semconv.providers import biller, otel_name
@@ -78,8 +79,44 @@ def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_
     credential = known.get("api_key") or known.get("auth_token")
     if facts is not None and facts.origin[0] is base_url and facts.origin[1] is credential:
         return facts
-    host = str(getattr(base_url, "host", "") or "")
-    port = getattr(base_url, "port", None) or _DEFAULT_PORTS.get(str(getattr(base_url, "scheme", "")))
+    return facts_at(
+        client,
+        base_url=base_url,
+        credential=credential,
+        platform=_platform(client),
+        wire=wire,
+        sdk=sdk,
+        sdk_version=sdk_version,
+        fingerprint_key=fingerprint_key,
+    )
+
+
+def facts_at(
+    client: Any,
+    *,
+    base_url: Any,
+    credential: Any,
+    platform: str,
+    wire: str,
+    sdk: str,
+    sdk_version: str,
+    fingerprint_key: bytes,
+) -> ClientFacts:
+    """`facts_of` for clients that keep their base URL and their key elsewhere.
+
+    Args:
+        client: keeps the facts.
+        base_url: a text, or an object with ``scheme``, ``host`` and ``port``.
+        credential: an API key or the id of one, or ``None``.
+        platform: who bills whatever the host is, or ``""``.
+    """
+    known: dict[str, Any] = client.__dict__
+    facts: ClientFacts | None = known.get(_FACTS)
+    if facts is not None and facts.origin == (base_url, credential):
+        return facts
+    place = urlsplit(base_url) if isinstance(base_url, str) else base_url
+    host = str(getattr(place, "hostname", None) or getattr(place, "host", "") or "")
+    port = getattr(place, "port", None) or _DEFAULT_PORTS.get(str(getattr(place, "scheme", "")))
     server: dict[str, Any] = {}
     if host:
         server[_SERVER_ADDRESS] = host
@@ -88,7 +125,6 @@ def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_
     constant: dict[str, Any] = {**server, names.SDK: sdk, names.SDK_VERSION: sdk_version}
     if isinstance(credential, str) and credential:
         constant[names.API_KEY_FINGERPRINT] = fingerprint(credential, fingerprint_key)
-    platform = _platform(client)
     known[_FACTS] = facts = ClientFacts(
         server=server,
         constant=constant,

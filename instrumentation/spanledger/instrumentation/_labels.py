@@ -104,6 +104,9 @@ def _set_client_labels(client: Any, labels_: Mapping[str, str]) -> None:
             if callable(getattr(client, method, None)):
                 known[method] = _labelling(client, method)
     known[_CLIENT_LABELS] = MappingProxyType(dict(labels_))
+    sender = known.get("_api_client")  # google-genai: the object behind a client that sends its requests
+    if sender is not None:
+        sender.__dict__[_CLIENT_LABELS] = known[_CLIENT_LABELS]
 
 
 def _labelling(client: Any, method: str) -> Any:

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -21,14 +21,33 @@ from opentelemetry.trace import TracerProvider
 from spanledger.instrumentation import _settings
 from spanledger.instrumentation._finisher import Finisher
 from spanledger.instrumentation._patching import Patches, Wrapper, when_imported
+from spanledger.instrumentation._prices import LazyPrices, Prices
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._recorder import Prices, Recorder
-from spanledger.instrumentation._stainless import Sdk, patch
+from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation.anthropic import ANTHROPIC
+from spanledger.instrumentation.google_genai import GOOGLE_GENAI
 from spanledger.instrumentation.openai import OPENAI
-from spanledger.semconv.prices import PriceBook
 
-SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in (OPENAI, ANTHROPIC)})
+
+class Sdk(Protocol):
+    """An SDK that we know: its distribution's name, its module, the supported versions as pip writes them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def requires(self) -> str: ...
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch the imported module; what it lacks is reported to `problems`, and the rest still works."""
+        ...
+
+
+_ALL: Final[tuple[Sdk, ...]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI)
+SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})
 
 # Whose flush and shutdown must find our spans and measurements written.
 _PROVIDERS: Final = (("opentelemetry.sdk.trace", "TracerProvider"), ("opentelemetry.sdk.metrics", "MeterProvider"))
@@ -75,7 +94,8 @@ def instrument(
     """Record the calls of the named SDKs, those that are imported now and those that will be. Idempotent per SDK.
 
     Args:
-        sdks: ``openai``, ``anthropic``; all by default. An SDK that is not installed is skipped.
+        sdks: ``openai``, ``anthropic``, ``google-genai``, ``botocore``; all by default. An SDK that is not installed is
+            skipped.
         tracer_provider: where spans go; OpenTelemetry's global provider by default, also one that is set later.
         meter_provider: where metrics go; the global one by default.
         environment: settings; ``os.environ`` by default.
@@ -99,7 +119,7 @@ def instrument(
             _flush_with_providers()
             atexit.register(flush)
         if _runtime.prices is None:
-            _runtime.prices = PriceBook()
+            _runtime.prices = LazyPrices()
         for name in names:
             if name in _runtime.recorders:
                 continue
@@ -112,7 +132,7 @@ def instrument(
                 tracer_provider=tracer_provider,
                 meter_provider=meter_provider,
             )
-            _when_imported(name, partial(_patch, SDKS[name]))
+            _when_imported(SDKS[name].module, partial(_patch, SDKS[name]))
 
 
 def uninstrument(sdks: Iterable[str] = tuple(SDKS)) -> None:
@@ -163,12 +183,12 @@ def _state(name: str) -> str:
 
 
 def _version(name: str) -> str:
-    module = sys.modules.get(name)
+    module = sys.modules.get(SDKS[name].module)
     if module is not None and isinstance(found := getattr(module, "__version__", None), str):
         return found
     try:
-        return metadata.version(name) if find_spec(name) else ""
-    except (metadata.PackageNotFoundError, ValueError):
+        return metadata.version(name) if find_spec(SDKS[name].module) else ""
+    except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
         return ""
 
 
@@ -178,7 +198,7 @@ def _patch(sdk: Sdk, module: Any) -> None:
         if recorder is None or sdk.name in _runtime.patches:
             return
         try:
-            _runtime.patches[sdk.name] = patch(sdk, module, recorder, _runtime.problems)
+            _runtime.patches[sdk.name] = sdk.patch(module, recorder, _runtime.problems)
         except Exception as error:  # noqa: BLE001 - the boundary: this runs inside the application's import statement
             _runtime.problems.ours(f"patching {sdk.name}", error)
 

@@ -46,6 +46,15 @@ class Sdk:
     find: Callable[[str, str], Endpoint | None]
     prepare: Callable[[Any, Any], None] | None = None
 
+    @property
+    def module(self) -> str:
+        """The module whose import makes the SDK patchable."""
+        return self.name
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch the imported SDK."""
+        return patch(self, module, recorder, problems)
+
 
 def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patches:
     """Patch one imported SDK; what it lacks is reported to `problems`, and the rest still works."""

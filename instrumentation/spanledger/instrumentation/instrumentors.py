@@ -40,3 +40,9 @@ class AnthropicInstrumentor(_SdkInstrumentor):
     """Records the calls of the Anthropic SDK."""
 
     sdk = "anthropic"
+
+
+class GoogleGenAIInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Google Gen AI SDK."""
+
+    sdk = "google-genai"
