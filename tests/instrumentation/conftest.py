@@ -42,6 +42,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     breaks_off: bool = False
     """Cut the connection after the last event, without an end."""
+    content_type: str = "application/json"
     waits_after: int | None = None
     """Send this many events, then nothing until the client goes away or the test ends."""
 
@@ -103,7 +104,7 @@ class Provider:
             handler.send_header(name, value)
         if reply.events is None:
             body = reply.body()
-            handler.send_header("content-type", "application/json")
+            handler.send_header("content-type", reply.content_type)
             handler.send_header("content-length", str(len(body)))
             handler.end_headers()
             handler.wfile.write(body)

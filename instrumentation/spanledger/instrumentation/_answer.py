@@ -87,6 +87,7 @@ class Endpoint:
         new_reader: a reader for a streamed answer; told whether the usage chunk was our wish, and whether content is
             captured.
         ask_for_usage: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
+        counts_of_request: what a call is billed for by its request alone, from the body, read when the call starts.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
         input_messages: prompts by span attribute; read only when content is captured, when the call starts.
         output_messages: generated messages in the conventions' JSON shape; read only when content is captured.
@@ -101,6 +102,7 @@ class Endpoint:
     tool_results: Callable[[Mapping[str, Any]], list[ToolCall]] | None = None
     new_reader: Callable[[bool, bool], StreamReader] | None = None
     ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
+    counts_of_request: Callable[[Mapping[str, Any]], Mapping[str, int] | None] | None = None
     starts_late: bool = False
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     output_messages: Callable[[Mapping[str, Any]], list[Any]] | None = None

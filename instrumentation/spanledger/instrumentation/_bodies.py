@@ -22,17 +22,23 @@ _MAX_LINE_BYTES: Final = 1024 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
 
 
-def watch_response(call: Call, response: Any) -> None:
-    """Read the answer from an HTTP response (httpx or httpx2), now if its body is there, else as it is read."""
+def watch_response(call: Call, response: Any, new_reader: Callable[[], StreamReader] | None) -> None:
+    """Read the answer from an HTTP response (httpx or httpx2), now if its body is there, else as it is read.
+
+    ``new_reader`` makes a reader for the case that the body turns out to be a stream of events.
+    """
+    kind = str(response.headers.get("content-type", ""))
     if response.is_closed:
-        call.document = response.content
+        if "json" in kind:
+            call.document = response.content
         call.finish()
         return
     sink: _Sink
-    if str(response.headers.get("content-type", "")).startswith(_EVENT_STREAM):
+    if kind.startswith(_EVENT_STREAM) and new_reader is not None:
+        call.reader = new_reader()
         sink = _EventSink(call)
     else:
-        sink = _DocumentSink(call)
+        sink = _DocumentSink(call, is_wanted="json" in kind)
     # `read`, `iter_text`, `iter_lines` and the SDK's own streams all read through these two.
     known: dict[str, Any] = response.__dict__
     methods: Any = response.__class__
@@ -76,14 +82,15 @@ class _Sink:
 class _DocumentSink(_Sink):
     """Keeps a JSON body until it is complete."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, is_wanted: bool) -> None:
         super().__init__(call)
+        self._is_wanted = is_wanted  # sound and pictures say nothing about usage
         self._parts: list[bytes] = []
         self._bytes = 0
 
     def feed(self, data: bytes) -> None:
         self._bytes += len(data)
-        if self._bytes <= MAX_DOCUMENT_BYTES:
+        if self._is_wanted and self._bytes <= MAX_DOCUMENT_BYTES:
             self._parts.append(data)
         else:
             self._parts.clear()
@@ -91,7 +98,7 @@ class _DocumentSink(_Sink):
     def end(self) -> None:
         if self._parts:
             self._call.document = b"".join(self._parts)
-        else:
+        elif self._is_wanted:
             self._call.notes = (*self._call.notes, "body_not_read")
         self._call.first_chunk_ns = 0
         self._call.finish()

@@ -61,6 +61,7 @@ class Call:
         "block_labels",
         "client_labels",
         "context",
+        "counts",
         "document",
         "ended_ns",
         "endpoint",
@@ -103,6 +104,7 @@ class Call:
     request: Mapping[str, Any]
     input: Mapping[str, Any] | None
     tool_results: list[ToolCall] | None
+    counts: Mapping[str, int] | None
     block_labels: Mapping[str, str]
     client_labels: Mapping[str, str]
     usage_was_asked_for: bool
@@ -120,6 +122,7 @@ class Call:
         self.first_chunk_ns = 0
         self.input = None
         self.tool_results = None
+        self.counts = None
         self.usage_was_asked_for = False
         self.headers = None
         self.status_code = None

@@ -28,7 +28,11 @@ def read_usage(answer: Answer) -> Counted:
         return Counted(usage=Usage(counts=answer.counts or {}, partial=answer.is_partial))
     inputs = _first(usage, "prompt_tokens", "input_tokens")
     outputs = _first(usage, "completion_tokens", "output_tokens")
-    of_input = fields(usage.get("prompt_tokens_details") or usage.get("input_tokens_details"))
+    of_input = fields(
+        usage.get("prompt_tokens_details")
+        or usage.get("input_tokens_details")
+        or usage.get("input_token_details")  # transcriptions
+    )
     of_output = fields(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
 
     cache_read = integer(of_input.get("cached_tokens"))

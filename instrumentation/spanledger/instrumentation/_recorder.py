@@ -115,6 +115,8 @@ class Recorder:
         call.client_labels = client_labels(client)
         if endpoint.tool_results is not None:
             call.tool_results = endpoint.tool_results(body)
+        if endpoint.counts_of_request is not None:
+            call.counts = endpoint.counts_of_request(body)
         if self.settings.capture_content and endpoint.input_messages is not None:
             call.input = endpoint.input_messages(body)
         if self._prices is not None and model and not self._is_deferred:
@@ -166,6 +168,8 @@ class Recorder:
         span = call.span
         try:
             answer = self._read(call)
+            if call.counts and call.outcome == FINISHED:
+                answer.counts = {**call.counts, **(answer.counts or {})}
             counted = call.endpoint.read_usage(answer)
             if span is None:
                 if not answer.is_billable:

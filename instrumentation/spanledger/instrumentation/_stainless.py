@@ -11,6 +11,7 @@ import copy
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spanledger.instrumentation._answer import Endpoint
@@ -195,9 +196,9 @@ class _Hooks:
             elif isinstance(answer, self._async_stream):
                 self._watch(call, answer, watch_async)
             elif (response := _http_response(answer)) is not None:
-                if call.is_stream and call.endpoint.new_reader is not None:
-                    call.reader = call.endpoint.new_reader(False, self._recorder.settings.capture_content)
-                watch_response(call, response)
+                new_reader = call.endpoint.new_reader
+                captures = self._recorder.settings.capture_content
+                watch_response(call, response, partial(new_reader, False, captures) if new_reader else None)
             else:
                 self._complete(call, answer)
         except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer

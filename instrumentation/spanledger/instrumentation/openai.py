@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from spanledger.instrumentation import _openai_chat as chat
+from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._stainless import Sdk
@@ -16,6 +17,12 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "/chat/completions": chat.CHAT,
         "/completions": chat.COMPLETIONS,
         "/embeddings": chat.EMBEDDINGS,
+        "/images/generations": media.IMAGES,
+        "/images/edits": media.IMAGES,
+        "/images/variations": media.IMAGES,
+        "/audio/speech": media.SPEECH,
+        "/audio/transcriptions": media.TRANSCRIPTIONS,
+        "/audio/translations": media.TRANSCRIPTIONS,
         "/responses": responses.RESPONSES,
         "/responses/compact": responses.COMPACT,
     }
