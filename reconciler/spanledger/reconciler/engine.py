@@ -67,6 +67,8 @@ class StreamReport:
     retries: int = 0
     response_bytes: int = 0
     resumed_slices: int = 0
+    is_complete: bool = False
+    """Whether the pull ran to its end."""
     notes: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, outcome: Outcome) -> None:
@@ -187,6 +189,7 @@ class Engine:
             report.state, report.detail = error.state, str(error)
             _log.info("sync of %s, %s: %s: %s", place.connection, place.stream, error.state.value, error)
         else:
+            report.is_complete = True
             self._judge(source.api, stream, place, report)
         traffic = source.api.traffic.since(before)
         report.requests, report.retries, report.response_bytes = traffic.requests, traffic.retries, traffic.bytes
@@ -243,6 +246,7 @@ class Engine:
         report.add(outcome)
         step = StreamReport(stream=report.stream, since=window.since, until=window.until)
         step.add(outcome)
+        step.is_complete = True
         traffic = api.traffic.since(before)
         step.requests, step.retries, step.response_bytes = traffic.requests, traffic.retries, traffic.bytes
         if outcome.delayed_until is not None:
@@ -276,6 +280,7 @@ class Engine:
             run_since=run.since,
             run_until=run.until,
             state=report.state,
+            is_complete=report.is_complete,
             detail=report.detail,
             started_at=started,
             finished_at=self._clock.now(),

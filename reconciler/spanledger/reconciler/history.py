@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from spanledger.reconciler.errors import State
 from spanledger.reconciler.store import BillStore, Place
 from spanledger.reconciler.streams import Policy
 from spanledger.reconciler.windows import Grain, next_slot, slot_name, slot_start
 
 RESUME_WITHIN: Final = timedelta(hours=24)
 """An interrupted run is continued by the next one with the same range for this long; later it starts afresh."""
-
-_ENDED: Final = (State.OK, State.DEGRADED, State.DELAYED_BY_PROVIDER)
 
 
 def cursor_of(store: BillStore, place: Place, policy: Policy, today: date) -> date | None:
@@ -51,7 +48,7 @@ def completed_slices(
 ) -> tuple[str, frozenset[tuple[date, date]]]:
     """The id of an unfinished run with this range, and its slices that were completed; ``""`` when there is none."""
     found = store.rows(
-        "SELECT run_id, step, since, until, state FROM spanledger.sync_runs WHERE org_id = {org:String} "
+        "SELECT run_id, step, since, until, is_complete FROM spanledger.sync_runs WHERE org_id = {org:String} "
         "AND connection = {name:String} AND stream = {stream:String} AND run_since = {since:Date} "
         "AND run_until = {until:Date} AND started_at > {oldest:DateTime64(3)} ORDER BY finished_at, step",
         {
@@ -68,7 +65,7 @@ def completed_slices(
         return "", frozenset()
     last = str(found[-1][0])
     mine = [row for row in found if str(row[0]) == last]
-    if any(step == "run" and state in _ENDED for _, step, _, _, state in mine):
+    if any(step == "run" and is_complete for _, step, _, _, is_complete in mine):
         return "", frozenset()
     return last, frozenset((row[2], row[3]) for row in mine if row[1] == "slice")
 

@@ -155,6 +155,7 @@ class Harvester:
             run_since=report.since,
             run_until=report.until,
             state=state,
+            is_complete=state is State.OK,
             detail=detail,
             started_at=started,
             finished_at=self.clock.now(),

@@ -340,8 +340,7 @@ class Bills:
         """The last state of every stream of every connection that exists. Raises `StoreError`."""
         found = self.store.rows(
             "SELECT org_id, connection, stream, argMax(state, finished_at), argMax(detail, finished_at), "
-            "max(finished_at), maxIf(finished_at, state IN ('ok', 'degraded', 'delayed_by_provider')), "
-            "countIf(state IN ('ok', 'degraded', 'delayed_by_provider')) FROM spanledger.sync_runs "
+            "max(finished_at), maxIf(finished_at, is_complete), countIf(is_complete) FROM spanledger.sync_runs "
             "WHERE step = 'run' AND ({org:String} = '' OR org_id = {org:String}) "
             "AND (org_id, connection) IN (SELECT org_id, name FROM spanledger.connections) "
             "GROUP BY org_id, connection, stream ORDER BY org_id, connection, stream",

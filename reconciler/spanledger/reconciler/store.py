@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from spanledger.ledger.errors import RetryableStoreError
 from spanledger.reconciler.batch import SlotContent, arrow_table
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.errors import State
+
+_RANDOM_BITS: Final = 22
 
 INSERT_ROWS: Final = 20_000
 """Lines per insert: large enough that the cost per insert vanishes, small enough to bound memory."""
@@ -72,6 +75,7 @@ class RunRecord:
     run_since: date
     run_until: date
     state: State
+    is_complete: bool
     detail: str
     started_at: datetime
     finished_at: datetime
@@ -105,15 +109,22 @@ class BillStore:
             return result.result_rows
 
     def new_version(self, place: Place) -> int:
-        """A version above every committed one of the connection, whatever the clock does."""
+        """A version above every committed one of the connection, whatever the clock does, and never used before.
+
+        Milliseconds above, random bits below: lines of an attempt that was never committed must not be found under the
+        version of a later one.
+        """
         found = self.rows(
             "SELECT max(version) FROM spanledger.bill_slots WHERE org_id = {org:String} AND connection = {name:String}",
             {"org": place.org_id, "name": place.connection},
             "choosing a version for bill lines",
         )
-        now = int(self._clock.now().timestamp() * 1_000_000) * 1000
+        now = int(self._clock.now().timestamp() * 1000)
         with self._lock:
-            self._last_version = max(now, int(found[0][0]) + 1, self._last_version + 1)
+            highest = max(int(found[0][0]), self._last_version)
+            self._last_version = max(now, (highest >> _RANDOM_BITS) + 1) << _RANDOM_BITS | secrets.randbits(
+                _RANDOM_BITS
+            )
             return self._last_version
 
     def slots(self, place: Place, names: Iterable[str]) -> dict[str, SlotState]:
@@ -233,14 +244,14 @@ class BillStore:
         """Append to the history of syncs."""
         names = (
             "org_id", "connection", "stream", "run_id", "step", "since", "until", "run_since", "run_until", "state",
-            "detail", "started_at", "finished_at", "requests", "retries", "response_bytes", "lines", "slots_changed",
-            "slots_unchanged", "notes",
+            "is_complete", "detail", "started_at", "finished_at", "requests", "retries", "response_bytes", "lines",
+            "slots_changed", "slots_unchanged", "notes",
         )  # fmt: skip
         data: list[list[object]] = [
             [
                 run.place.org_id, run.place.connection, run.place.stream, run.run_id, run.step, run.since, run.until,
-                run.run_since, run.run_until, run.state.value, run.detail, run.started_at, run.finished_at,
-                run.requests, run.retries, run.response_bytes, run.lines, run.slots_changed, run.slots_unchanged,
+                run.run_since, run.run_until, run.state.value, run.is_complete, run.detail, run.started_at,
+                run.finished_at, run.requests, run.retries, run.response_bytes, run.lines, run.slots_changed, run.slots_unchanged,
                 dict(run.notes),
             ]
             for run in runs

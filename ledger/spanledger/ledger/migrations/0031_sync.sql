@@ -47,6 +47,8 @@ CREATE TABLE IF NOT EXISTS {{table:sync_runs}} {{on_cluster}}
     run_since Date,
     run_until Date,
     state LowCardinality(String),
+    -- Whether it ran to its end; a run that did not is taken up again.
+    is_complete Bool,
     detail String,
     started_at DateTime64(3, 'UTC'),
     finished_at DateTime64(3, 'UTC'),

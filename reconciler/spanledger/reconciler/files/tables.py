@@ -69,11 +69,11 @@ def columns(path: Path) -> tuple[str, ...]:
         magic = file.read(4)
     if magic == _PARQUET:
         return tuple(str(column) for column in _parquet(path).schema_arrow.names)
-    with _text(path, magic, str(path)) as text:
-        first = text.readline()
+    with _text(path, magic, path.name) as text:
+        first = _first_line(text, path.name)
         if first.lstrip().startswith("{"):
-            return tuple(load(first))
-        return tuple(next(csv.reader([first], delimiter=_delimiter(first)), ()))
+            return tuple(_json_row(first, 1, path.name))
+        return tuple(_header(next(csv.reader([first], delimiter=_delimiter(first))), path.name))
 
 
 @contextmanager
@@ -97,15 +97,26 @@ def _text(path: Path, magic: bytes, name: str) -> Generator[IO[str], None, None]
 
 
 def _text_rows(text: IO[str], name: str) -> Iterator[tuple[int, Row]]:
-    first = text.readline()
-    while first and not first.strip():
-        first = text.readline()
-    if not first:
-        raise FileError(f"{name} is empty")
+    first = _first_line(text, name)
     if first.lstrip().startswith("{"):
         yield from _json_rows(first, text, name)
     else:
         yield from _csv_rows(first, text, name)
+
+
+def _first_line(text: IO[str], name: str) -> str:
+    for line in text:
+        if line.strip():
+            return line
+    raise FileError(f"{name} is empty")
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    header = [column.strip() for column in cells]
+    repeated = sorted({column for column in header if column and header.count(column) > 1})
+    if repeated:
+        raise FileError(f"{name}: the header names {', '.join(repeated)} twice")
+    return header
 
 
 def _csv_rows(first: str, text: IO[str], name: str) -> Iterator[tuple[int, Row]]:
@@ -115,10 +126,7 @@ def _csv_rows(first: str, text: IO[str], name: str) -> Iterator[tuple[int, Row]]
 
     reader = csv.reader(lines(), delimiter=_delimiter(first))
     try:
-        header = [column.strip() for column in next(reader)]
-        repeated = sorted({column for column in header if column and header.count(column) > 1})
-        if repeated:
-            raise FileError(f"{name}: the header names {', '.join(repeated)} twice")
+        header = _header(next(reader), name)
         for cells in reader:
             if not any(cells):
                 continue
@@ -140,14 +148,18 @@ def _json_rows(first: str, text: IO[str], name: str) -> Iterator[tuple[int, Row]
     number, line = 1, first
     while line:
         if line.strip():
-            try:
-                found = load(line)
-            except ValueError as error:
-                raise FileError(f"{name}, line {number}: not JSON ({error})") from None
-            if not isinstance(found, dict):
-                raise FileError(f"{name}, line {number}: not a JSON object")
-            yield number, {column: cell_text(value) for column, value in cast("dict[str, Any]", found).items()}
+            yield number, _json_row(line, number, name)
         number, line = number + 1, text.readline()
+
+
+def _json_row(line: str, number: int, name: str) -> Row:
+    try:
+        found = load(line)
+    except ValueError as error:
+        raise FileError(f"{name}, line {number}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise FileError(f"{name}, line {number}: not a JSON object")
+    return {column: cell_text(value) for column, value in cast("dict[str, Any]", found).items()}
 
 
 def _parquet(path: Path) -> Any:

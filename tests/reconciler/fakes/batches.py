@@ -1,0 +1,68 @@
+"""Batch endpoints of OpenAI and Anthropic, read with an ordinary key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fakes.base import Answer, Fake, Question, answer
+
+
+class FakeOpenAIBatches(Fake):
+    """``batches`` newest first; ``files[id]`` = JSON lines."""
+
+    def __init__(self, key: str = "sk-proj-fake") -> None:
+        super().__init__()
+        self.key = key
+        self.batches: list[dict[str, Any]] = []
+        self.files: dict[str, list[dict[str, Any]]] = {}
+        self.page = 1
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers.get("authorization") != f"Bearer {self.key}":
+            return answer({"error": {"message": "Incorrect API key", "type": "x"}}, 401)
+        path = question.path.removeprefix("/v1")
+        if path == "/batches":
+            ids = [batch["id"] for batch in self.batches]
+            start = ids.index(question.one("after")) + 1 if question.one("after") else 0
+            page = self.batches[start : start + self.page]
+            more = start + self.page < len(self.batches)
+            last = page[-1]["id"] if page else None
+            return answer({"object": "list", "data": page, "last_id": last, "has_more": more})
+        if path.startswith("/files/") and path.endswith("/content"):
+            lines = self.files[path.split("/")[2]]
+            return Answer(200, "\n".join(json.dumps(line) for line in lines).encode())
+        return answer({"error": {"message": "Not found"}}, 404)
+
+
+class FakeAnthropicBatches(Fake):
+    """``batches`` newest first; ``results[id]`` = JSON lines."""
+
+    def __init__(self, key: str = "sk-ant-api03-fake") -> None:
+        super().__init__()
+        self.key = key
+        self.batches: list[dict[str, Any]] = []
+        self.results: dict[str, list[dict[str, Any]]] = {}
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers.get("x-api-key") != self.key or not question.headers.get("anthropic-version"):
+            return answer({"type": "error", "error": {"type": "authentication_error", "message": "no"}}, 401)
+        if question.path == "/v1/messages/batches":
+            return answer({"data": self.batches, "has_more": False, "last_id": None})
+        parts = question.path.split("/")
+        if len(parts) == 6 and parts[5] == "results":
+            return Answer(200, "\n".join(json.dumps(line) for line in self.results[parts[4]]).encode())
+        return answer({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404)
+
+
+class Split(Fake):
+    """One host, two kinds of keys: the batch endpoints belong to the ordinary one."""
+
+    def __init__(self, admin: Fake, batches: Fake) -> None:
+        super().__init__()
+        self.admin = admin
+        self.batches = batches
+
+    def reply(self, question: Question) -> Answer:
+        is_batch = "batches" in question.path or "/files/" in question.path or "/generation" in question.path
+        return (self.batches if is_batch else self.admin).handle(question)

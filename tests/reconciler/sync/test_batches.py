@@ -1,0 +1,202 @@
+"""Batch results and generation records become exact observations of single calls, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from fakes.anthropic import FakeAnthropic
+from fakes.base import transport
+from fakes.batches import FakeAnthropicBatches, FakeOpenAIBatches, Split
+from fakes.openai import FakeOpenAI
+from fakes.openrouter import FakeOpenRouter
+
+from spanledger.ledger.client import StoreTarget
+from spanledger.ledger.store import Ledger
+from spanledger.reconciler.connections import Connection
+from spanledger.reconciler.errors import State
+from spanledger.reconciler.service import Bills
+from spanledger.semconv.observation import Observation
+from spanledger.semconv.prices import PriceBook
+from spanledger.semconv.usage import Usage
+
+DONE = int(datetime(2026, 11, 18, 9, tzinfo=UTC).timestamp())
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    opened = Ledger.open(StoreTarget.embedded(tmp_path_factory.mktemp("ledger")), prices=PriceBook())
+    yield opened
+    opened.close()
+
+
+def bills(ledger: Ledger, clock: Any, fake: Any, keys: dict[str, str]) -> Bills:
+    return Bills.on(
+        ledger.client,
+        keys,
+        clock=clock,
+        ingest=lambda found: ledger.ingest(found, []),
+        http=lambda: httpx.Client(transport=transport(fake)),
+    )
+
+
+def connection(org: str, connector: str, keys: dict[str, str], **settings: str) -> Connection:
+    return Connection(
+        org_id=org,
+        name="prod",
+        connector=connector,
+        settings={"requests_per_second": "1000", **settings},
+        secrets={name.lower(): f"env:{name}" for name in keys},
+    )
+
+
+def calls(ledger: Ledger, org: str, columns: str) -> list[tuple[Any, ...]]:
+    sql = f"SELECT {columns} FROM spanledger.calls WHERE org_id = {{org:String}} ORDER BY ALL"
+    return [tuple(row) for row in ledger.client.query(sql, parameters={"org": org}).result_rows]
+
+
+def openai_line(number: int, **body: Any) -> dict[str, Any]:
+    return {
+        "id": f"batch_req_{number}",
+        "custom_id": f"task-{number}",
+        "response": {
+            "status_code": 200,
+            "request_id": f"req_{number}",
+            "body": {
+                "id": f"chatcmpl-{number}", "object": "chat.completion", "created": DONE, "model": "gpt-4o-2024-08-06",
+                "usage": {
+                    "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120,
+                    "prompt_tokens_details": {"cached_tokens": 40},
+                    "completion_tokens_details": {"reasoning_tokens": 5},
+                },
+                **body,
+            },
+        },
+        "error": None,
+    }  # fmt: skip
+
+
+def test_openai_batches_are_read_once_and_join_what_the_application_saw(ledger, clock, org):
+    """Disjoint classes, batch id and flag; a second pull reads nothing; the application's own span is the same call."""
+    batches = FakeOpenAIBatches()
+    batches.batches = [
+        {"id": "batch_2", "status": "in_progress", "endpoint": "/v1/chat/completions", "created_at": DONE},
+        {
+            "id": "batch_1", "status": "completed", "endpoint": "/v1/chat/completions", "created_at": DONE - 9000,
+            "completed_at": DONE, "output_file_id": "file-1",
+        },
+        {"id": "batch_0", "status": "completed", "created_at": 1_600_000_000, "output_file_id": "file-0"},
+    ]  # fmt: skip
+    failed = openai_line(3)
+    failed["response"]["status_code"] = 429
+    failed["response"]["body"] = {"error": {"code": "rate_limit_exceeded", "message": "x"}}
+    batches.files["file-1"] = [openai_line(1), openai_line(2), failed]
+    keys = {"ADMIN_KEY": "sk-admin-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeOpenAI(), batches), keys)
+    prod = connection(org, "openai", keys)
+    ledger.ingest(
+        [
+            Observation(
+                org_id=org, trace_id=b"1" * 16, span_id=b"2" * 8, started_ns=(DONE - 60) * 10**9,
+                ended_ns=(DONE - 59) * 10**9, received_ns=DONE * 10**9, provider="openai", operation="chat",
+                response_model="gpt-4o-2024-08-06", response_id="chatcmpl-1", team_id="search", is_batch=True,
+                usage=Usage(input_uncached=60, cache_read=40, output_text=15, reasoning=5),
+            )
+        ],
+        [],
+    )  # fmt: skip
+    reports = {report.stream: report for report in made.sync(prod, streams=frozenset({"batches"}))}
+    assert (reports["batches"].state, reports["batches"].lines) == (State.OK, 3)
+    columns = (
+        "response_id, input_uncached_tokens, cache_read_tokens, output_tokens, reasoning_tokens, is_batch, batch_id, "
+        "status"
+    )
+    assert calls(ledger, org, columns) == [
+        ("", None, None, None, None, True, "batch_1", "error"),
+        ("chatcmpl-1", 60, 40, 20, 5, True, "batch_1", "ok"),
+        ("chatcmpl-2", 60, 40, 20, 5, True, "batch_1", "ok"),
+    ]
+    assert calls(ledger, org, "response_id, team_id") == [("", ""), ("chatcmpl-1", "search"), ("chatcmpl-2", "")]
+    asked = len(batches.asked("/files/"))
+    (again,) = made.sync(prod, streams=frozenset({"batches"}))
+    assert (again.lines, again.slots_unchanged, len(batches.asked("/files/"))) == (0, 1, asked)
+
+
+def test_anthropic_batches(ledger, clock, org):
+    """Messages with their cache split; canceled requests leave nothing; the tier is batch."""
+    batches = FakeAnthropicBatches()
+    batches.batches = [
+        {
+            "id": "msgbatch_1", "processing_status": "ended", "created_at": "2026-11-18T01:00:00Z",
+            "ended_at": "2026-11-18T09:00:00Z", "results_url": "https://api.anthropic.com/x",
+        }
+    ]  # fmt: skip
+    usage = {
+        "input_tokens": 10, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 7,
+        "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}, "output_tokens": 5,
+        "output_tokens_details": {"thinking_tokens": 2}, "service_tier": "batch",
+        "server_tool_use": {"web_search_requests": 1},
+    }  # fmt: skip
+    message = {"id": "msg_1", "model": "claude-opus-4-1-20250805", "usage": usage, "stop_reason": "end_turn"}
+    batches.results["msgbatch_1"] = [
+        {"custom_id": "a", "result": {"type": "succeeded", "message": message}},
+        {"custom_id": "b", "result": {"type": "canceled"}},
+        {
+            "custom_id": "c",
+            "result": {"type": "errored", "error": {"type": "error", "error": {"type": "overloaded_error"}}},
+        },
+    ]
+    keys = {"ADMIN_KEY": "sk-ant-admin01-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeAnthropic(), batches), keys)
+    (report,) = made.sync(connection(org, "anthropic", keys), streams=frozenset({"batches"}))
+    assert (report.state, report.lines) == (State.OK, 2), report.detail
+    columns = (
+        "response_id, input_uncached_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, "
+        "reasoning_tokens, web_searches, service_tier"
+    )
+    assert calls(ledger, org, columns)[1] == ("msg_1", 10, 20, 4, 3, 2, 1, "batch")
+
+
+def test_openrouter_says_what_a_call_cost(ledger, clock, org):
+    """A call without an exact cost is looked up by its generation id; the next run asks no more."""
+    router = FakeOpenRouter()
+    other = FakeOpenRouter(key="sk-or-v1-app")
+    other.generations["gen-1"] = {
+        "created_at": "2026-11-18T09:00:00Z", "model": "openai/gpt-4.1", "native_tokens_prompt": 50,
+        "native_tokens_completion": 25, "native_tokens_reasoning": 5, "native_tokens_cached": 10,
+        "total_cost": 0.000123, "streamed": True, "generation_time": 1200,
+    }  # fmt: skip
+    keys = {"MANAGEMENT_KEY": router.key, "API_KEY": "sk-or-v1-app"}
+    made = bills(ledger, clock, Split(router, other), keys)
+    for number in (1, 2):
+        ledger.ingest(
+            [
+                Observation(
+                    org_id=org, trace_id=bytes([number]) * 16, span_id=bytes([number]) * 8, started_ns=DONE * 10**9,
+                    ended_ns=(DONE + 1) * 10**9, received_ns=DONE * 10**9, provider="openrouter", operation="chat",
+                    response_model="openai/gpt-4.1", response_id=f"gen-{number}",
+                    usage=Usage(input_uncached=48, output_text=24),
+                )
+            ],
+            [],
+        )  # fmt: skip
+    prod = connection(org, "openrouter", keys, by_key="off")
+    (report,) = made.sync(prod, streams=frozenset({"generations"}))
+    assert (report.state, report.lines) == (State.OK, 1), report.detail
+    found = calls(ledger, org, "response_id, cost_usd, cost_status, cache_read_tokens")
+    assert found[0] == ("gen-1", Decimal("0.000123"), "exact", 10)
+    assert found[1][2] != "exact"
+
+
+def test_a_wrong_ordinary_key_spoils_only_its_own_stream(ledger, clock, org):
+    """The bill is pulled all the same."""
+    batches = FakeOpenAIBatches(key="other")
+    keys = {"ADMIN_KEY": "sk-admin-fake", "API_KEY": "sk-proj-fake"}
+    made = bills(ledger, clock, Split(FakeOpenAI(), batches), keys)
+    reports = {report.stream: report.state for report in made.sync(connection(org, "openai", keys))}
+    assert reports.pop("batches") is State.AUTH_FAILED
+    assert set(reports.values()) == {State.OK}
