@@ -345,3 +345,17 @@ def test_the_span_is_current_while_the_request_is_sent(on: Any, provider: Any, r
     client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     assert seen == [on.span().get_span_context().span_id]
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_the_modules_own_client(on: Any, clients: Any, provider: Any, reply: Any, monkeypatch: Any) -> None:
+    import openai
+
+    monkeypatch.setattr(openai, "api_key", "sk-module")
+    monkeypatch.setattr(openai, "http_client", clients.openai()._client)
+    monkeypatch.setattr(openai, "_client", None, raising=False)
+    provider.replies += [reply(chat()), reply(chat())]
+    for _ in range(2):
+        openai.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+    first, second = (dict(span.attributes) for span in on.spans())
+    assert first["spanledger.api_key_fingerprint"] == second["spanledger.api_key_fingerprint"]
+    assert first["server.address"] == "api.openai.com"

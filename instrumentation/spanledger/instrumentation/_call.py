@@ -6,6 +6,7 @@ what happened. `Recorder.complete` writes everything else, later, in another thr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from time import perf_counter_ns
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 current_call: Final[ContextVar[Call | None]] = ContextVar("spanledger_call", default=None)
 """The call whose request is being sent in this thread or task."""
 
+_is_finalizing: Final = sys.is_finalizing
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
 ABANDONED: Final = "abandoned"
@@ -195,5 +197,6 @@ class Call:
         self.recorder.complete(self, may_block=may_block)
 
     def __del__(self) -> None:
-        # A response that was dropped unread takes its call with it.
-        self._end(ABANDONED)
+        # A response that was dropped unread takes its call with it. At the interpreter's end nobody would export it.
+        if not _is_finalizing():
+            self._end(ABANDONED)

@@ -76,7 +76,7 @@ def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_
     known: dict[str, Any] = client.__dict__
     facts: ClientFacts | None = known.get(_FACTS)
     base_url = client.base_url
-    credential = known.get("api_key") or known.get("auth_token")
+    credential = known.get("api_key") or known.get("auth_token") or getattr(client, "api_key", None)
     if facts is not None and facts.origin[0] is base_url and facts.origin[1] is credential:
         return facts
     return facts_at(

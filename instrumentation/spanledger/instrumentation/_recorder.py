@@ -150,7 +150,10 @@ class Recorder:
             ours, theirs = call.tokens
             call.tokens = None
             otel_context.detach(theirs)
-            current_call.reset(ours)
+            try:
+                current_call.reset(ours)
+            except ValueError:  # a coroutine that somebody drives in another context than it began in
+                current_call.set(None)
 
     def _complete_here(self, call: Job) -> None:
         call.complete(may_block=False)
