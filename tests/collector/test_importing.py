@@ -309,10 +309,16 @@ def test_into_the_journal_and_through_the_pipeline_twice(collector: Any, build: 
     """Importing again changes nothing in the ledger."""
     path = tmp_path / "spans.pb"
     path.write_bytes(b"".join(build.traces(build.span(n)) for n in range(1, 51)))
+    path.write_bytes(path.read_bytes() + build.traces(build.span(99, attributes={})))
     collector.pipeline.start()
+    outcomes = []
     for _ in range(2):
-        import_files([path], JournalSink(collector.journal, "acme"))
-    assert collector.pipeline.wait_idle(10)
+        before = collector.stats.copy()
+        summary = import_files([path], JournalSink(collector.journal, "acme"))
+        assert collector.pipeline.wait_idle(10)
+        summary.add_outcome(before, collector.stats.copy())
+        outcomes.append((summary.spans, summary.about_calls, summary.known_before, summary.dropped))
+    assert outcomes == [(51, 50, 0, 1), (51, 50, 50, 1)]
     assert len(collector.ledger.observations) == 50
     assert {org for org, _, _ in collector.ledger.observations} == {"acme"}
     assert collector.stats.snapshot()["repeated_observations"] == 50

@@ -21,6 +21,7 @@ from spanledger.collector.journal import Journal
 from spanledger.collector.otlp_files import Piece, Problems, read_pieces
 from spanledger.collector.segment import FrameFields
 from spanledger.collector.signals import Encoding, Signal
+from spanledger.collector.stats import Stats
 
 _GATHERED_BYTES: Final = 8 << 20
 """Pieces of this size together share one fsync."""
@@ -37,8 +38,20 @@ class ImportSummary:
     """Metrics say nothing that the ledger needs; they are counted and left out."""
     refused: Counter[str] = field(default_factory=Counter[str])
     """What could not be read, by ``<file>: <reason>``."""
+    about_calls: int | None = None
+    """Records that say something about a model call; ``None`` when a server does the rest and nobody here knows."""
+    known_before: int | None = None
+    """Those of them that the ledger had already."""
+    dropped: int | None = None
+    """Records that say nothing about a model call."""
 
-    def as_dict(self) -> dict[str, int | dict[str, int]]:
+    def add_outcome(self, before: Stats, after: Stats) -> None:
+        """Say what became of the records, from copies of the pipeline's counters before the import and at its end."""
+        self.about_calls = after.observations - before.observations
+        self.known_before = after.repeated_observations - before.repeated_observations
+        self.dropped = after.dropped_records.total() - before.dropped_records.total()
+
+    def as_dict(self) -> dict[str, int | dict[str, int] | None]:
         """JSON-ready, for ``--json``."""
         return {
             "files": self.files,
@@ -46,6 +59,9 @@ class ImportSummary:
             "logs": self.logs,
             "metrics": self.metrics,
             "refused": dict(self.refused),
+            "about_calls": self.about_calls,
+            "known_before": self.known_before,
+            "dropped": self.dropped,
         }
 
 

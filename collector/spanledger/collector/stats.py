@@ -46,6 +46,14 @@ class Stats:
     ingest_lag_seconds: float = 0.0
     """Age that the oldest request of the last batch had when it was in the ledger."""
 
+    def copy(self) -> Stats:
+        """A consistent copy that nobody counts on."""
+        made = Stats()
+        with self.lock:
+            for name, value in self._values():
+                setattr(made, name, value.copy() if isinstance(value, Counter) else value)
+        return made
+
     def snapshot(self) -> dict[str, int | float | dict[str, int]]:
         """A consistent copy, JSON-ready."""
         with self.lock:
