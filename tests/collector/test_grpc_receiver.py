@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,7 +148,10 @@ def test_a_body_over_the_limit_is_refused_for_good(
     """RESOURCE_EXHAUSTED without RetryInfo, packed or not: a bomb is never unpacked beyond the limit."""
     code, _, delay = refusal(lambda: raw(channel)(bytes(LIMIT + 1), compression=compression))
     assert (code, delay) == (grpc.StatusCode.RESOURCE_EXHAUSTED, None)
-    raw(channel)(b"")  # the channel lives, and the refusal was counted before this
+    deadline = time.monotonic() + 10
+    while not collector.stats.snapshot()["refused_requests"]:  # counted on the receiver's own thread
+        assert time.monotonic() < deadline
+        raw(channel)(b"")  # the channel lives
     assert collector.stats.snapshot()["refused_requests"] == {"broken_off": 1}
 
 
@@ -295,6 +300,21 @@ def test_an_address_of_another_machine_is_one_readable_line(serve: Serve) -> Non
     """192.0.2.0/24 belongs to nobody (RFC 5737)."""
     with pytest.raises(StartupError, match=r"--otlp-grpc 192\.0\.2\.1:4317: this machine does not have that address"):
         serve(host="192.0.2.1", port=4317)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost", "unix"])
+def test_other_addresses_of_this_machine(collector: Any, build: Any, serve: Serve, tmp_path: Path, host: str) -> None:
+    """IPv6 with and without brackets, a name, and a Unix socket."""
+    if host == "unix":
+        host = target = f"unix:{tmp_path}/otlp.sock"
+        serve(host=host)
+    else:
+        if ":" in host and not socket.has_dualstack_ipv6():
+            pytest.skip("this machine has no IPv6")
+        target = f"[{host.strip('[]')}]:{serve(host=host).port}" if ":" in host else f"{host}:{serve(host=host).port}"
+    with grpc.insecure_channel(target) as channel:
+        raw(channel)(build.traces(build.span()), timeout=10)
+    assert len(journalled(collector)) == 1
 
 
 # --- TLS

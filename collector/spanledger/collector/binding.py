@@ -42,6 +42,13 @@ def token_required(listener: str, host: str, *, any_tokens: bool, insecure_no_au
     return True
 
 
+def bind_address(host: str, port: int) -> str:
+    """An address as gRPC wants it: IPv6 in brackets, a Unix socket without a port."""
+    if host.startswith("unix:"):
+        return host
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 def check_bindable(listener: str, host: str, port: int) -> None:
     """Find out why an address cannot be listened on, before the server that would only say that it cannot.
 
@@ -50,7 +57,7 @@ def check_bindable(listener: str, host: str, port: int) -> None:
     """
     if host.startswith("unix:"):
         return
-    where = f"{listener} {host}:{port}"
+    where = f"{listener} {bind_address(host, port)}"
     if not 0 <= port <= 65535:
         raise StartupError(f"{where}: ports go from 0 to 65535")
     try:

@@ -22,7 +22,7 @@ import grpc
 
 from spanledger.collector import responses, rpc_status
 from spanledger.collector.auth import Authenticator
-from spanledger.collector.binding import check_bindable
+from spanledger.collector.binding import bind_address, check_bindable
 from spanledger.collector.errors import BrokenOffError, CollectorError, StartupError
 from spanledger.collector.intake import Intake
 from spanledger.collector.signals import Encoding, Signal
@@ -96,7 +96,7 @@ class GrpcReceiver:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )
-        address = f"{settings.host}:{settings.port}"
+        address = bind_address(settings.host, settings.port)
         check_bindable("--otlp-grpc", settings.host, settings.port)
         try:
             if settings.tls is None:
