@@ -6,7 +6,7 @@ SOURCES := semconv instrumentation ledger collector reconciler exporters cli scr
 CHECKED := $(SOURCES) tests examples bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install format lint typecheck test docs build clean
+.PHONY: help install constraints format lint typecheck test docs build clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,7 +14,13 @@ help: ## Show this list
 install: ## Make .venv with everything that working on Spanledger needs
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U pip
-	$(BIN)/pip install -q -e '.[all]' --group dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[all]' --group dev
+
+constraints: ## Choose the versions in constraints.txt anew (the newest that fit together)
+	$(BIN)/pip install -q uv
+	{ head -n 2 constraints.txt; $(BIN)/uv pip compile -q pyproject.toml --all-extras --group dev --no-header \
+		--no-annotate --no-emit-index-url --universal --python-version 3.11; } > constraints.new
+	mv constraints.new constraints.txt
 
 format: ## Put the code into shape
 	$(BIN)/ruff check --fix-only -q $(CHECKED)
