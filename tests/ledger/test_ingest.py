@@ -45,10 +45,11 @@ def test_one_observation_becomes_one_call(ingest, observe, books):
     assert (report.new, report.calls, report.repeated) == (1, 1, 0)
     names = [
         "started_at", "duration_ms", "ttft_ms", "provider", "operation", "request_model", "response_model",
-        "response_id", "input_tokens", "input_uncached_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_5m_tokens",
-        "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "web_searches", "usage", "cost_status",
-        "price_id", "status", "error_type", "stop_reason", "is_stream", "is_batch", "session_id", "user_id", "team_id", "feature",
-        "labels", "service_name", "environment", "server_address", "project", "trace_id", "span_id", "witness_count",
+        "response_id", "input_tokens", "input_uncached_tokens", "cache_read_tokens", "cache_write_tokens",
+        "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "web_searches",
+        "usage", "cost_status", "price_id", "status", "error_type", "stop_reason", "is_stream", "is_batch",
+        "session_id", "user_id", "team_id", "feature", "labels", "service_name", "environment", "server_address",
+        "project", "trace_id", "span_id", "witness_count",
     ]  # fmt: skip
     call = dict(zip(names, books.call(", ".join(names)), strict=True))
     assert call == {

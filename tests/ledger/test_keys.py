@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spanledger.ledger import keys, writing
 from spanledger.ledger.database import Database
 from spanledger.ledger.evidence import Batch, read_rows
-from spanledger.ledger.known import Filter, Known, many, usage_keys
+from spanledger.ledger.known import Filter, Known, emitters, many, minute_keys
 from spanledger.semconv.observation import Observation, Role, ToolCall
 from spanledger.semconv.usage import Usage
 
@@ -105,7 +105,7 @@ def test_a_filter_forgets_nothing(added):
 
 
 def test_a_filter_grows_and_stays_sharp():
-    """Half a million keys: less than one stranger in 10,000 gets through."""
+    """Half a million keys: less than one stranger in 100,000 gets through."""
     chance = np.random.default_rng(1)
     held = chance.integers(1, 2**63, 500_000).astype(np.uint64)
     found = Filter()
@@ -113,8 +113,8 @@ def test_a_filter_grows_and_stays_sharp():
         found.add(part)
     assert found.may_hold(held).all()
     strangers = chance.integers(2**63, 2**64 - 1, 500_000, dtype=np.uint64)
-    assert found.may_hold(strangers).mean() < 1e-4
-    assert found.size_bytes < 8 * len(held)
+    assert found.may_hold(strangers).mean() < 1e-5
+    assert found.size_bytes < 24 * len(held)
 
 
 def test_what_a_new_process_knows_is_what_the_old_one_knew(observe, client, ingest):
@@ -124,14 +124,20 @@ def test_what_a_new_process_knows_is_what_the_old_one_knew(observe, client, inge
     ingest(*written)
     batch = Batch([replace(o, org_id=ingest.org) for o in written])
     days = range(T0 // DAY - 1, T0 // DAY + 3)
-    minute_keys, _ = usage_keys(batch.usage, batch.started, batch.ended)
     traceless = batch.content[batch.trace == 0]
     again = many(batch.trace[-4:-3])
     for known in (ingest.ledger._known, Known(Database(client))):
-        for column in (batch.trace, batch.response, batch.request, minute_keys, traceless, again):
+        for column in (batch.trace, batch.response, batch.request, traceless, again):
             held = column[column != 0]
             assert len(held)
             assert known.may_hold(held, days).all()
+        # Another emitter without ids would have to be asked about; the same one, or one in another service, never.
+        other = Batch([replace(o, scope_name="framework", response_id="") for o in batch.observations])
+        known_usage = np.flatnonzero(other.usage)
+        assert known.usage_rows(other, other.usage, days).tolist() == known_usage.tolist()
+        assert not len(known.usage_rows(batch, batch.usage, days))
+        moved = Batch([replace(o, service_name="elsewhere") for o in other.observations])
+        assert not len(known.usage_rows(moved, moved.usage, days))
         assert not known.may_hold(many(batch.trace[:10]), days).any()
         assert not known.may_hold(batch.trace, range(10, 12)).any()
     assert known.may_hold(batch.trace, range(10, 100))[batch.trace != 0].all(), "too many days: ask the store"
@@ -142,6 +148,8 @@ def test_overlapping_calls_share_a_minute(observe, apart):
     """And calls that do not overlap by a minute share none."""
     one, two = observe(1, lasted=60), observe(2, at=apart, lasted=60)
     batch = Batch([one, two])
-    found, rows = usage_keys(batch.usage, batch.started, batch.ended)
+    ((emitter, everyone),) = emitters(batch.usage, batch.service, batch.scope, batch.response)
+    assert everyone.tolist() == [0, 1]
+    found, rows = minute_keys(batch.usage, np.full(2, emitter.key), batch.started, batch.ended)
     shared = set(found[rows == 0].tolist()) & set(found[rows == 1].tolist())
     assert bool(shared) == (apart <= 61)

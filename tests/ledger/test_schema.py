@@ -184,8 +184,10 @@ def test_rendered_for_a_cluster():
     """Replicated tables on every shard, a Distributed table over them under the plain name."""
     assert list(split(render(TEMPLATE, "prod"))) == [
         (
-            "CREATE TABLE IF NOT EXISTS spanledger.things_local ON CLUSTER 'prod'\n(\n    name String DEFAULT 'a;b'  \n)\n"
-            "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', version, is_deleted)\n"
+            "CREATE TABLE IF NOT EXISTS spanledger.things_local ON CLUSTER 'prod'\n"
+            "(\n    name String DEFAULT 'a;b'  \n)\n"
+            "ENGINE = ReplicatedReplacingMergeTree("
+            "'/clickhouse/tables/{uuid}/{shard}', '{replica}', version, is_deleted)\n"
             "ORDER BY name"
         ),
         (

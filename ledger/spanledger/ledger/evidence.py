@@ -50,7 +50,7 @@ class Batch:
         started, ended, received: ns since the epoch; `started` is believable, `ended` never before it.
         odd: whose clock could not be believed.
         input_tokens, output_tokens: totals, and which of them are known.
-        org: hash of the org.
+        org, service, scope: hashes of these names.
         content: hash of everything in `OBSERVED`.
         trace: key of (org, trace); 0 without a trace.
         span: key of (org, trace, span); 0 without one.
@@ -87,6 +87,8 @@ class Batch:
         org, trace, span = hashes["org_id"], hashes["trace_id"], hashes["span_id"]
         response, request = hashes["response_id"], hashes["request_id"]
         self.org: U64 = org
+        self.service: U64 = hashes["service_name"]
+        self.scope: U64 = hashes["scope_name"]
         self.trace: U64 = keys.where_present(trace != 0, keys.combine(org, trace))
         self.span: U64 = keys.where_present((trace != 0) & (span != 0), keys.combine(org, trace, span))
         self.response: U64 = keys.where_present(response != 0, keys.combine(org, response))
@@ -135,7 +137,7 @@ class Batch:
         return wanted[indices] if len(wanted) else np.zeros(len(self), np.bool_)
 
 
-_KEYS: Final = ("org", "content", "trace", "span", "response", "request", "usage")
+_KEYS: Final = ("org", "service", "scope", "content", "trace", "span", "response", "request", "usage")
 
 
 # -- Arrow arrays from Python values ----------------------------------------------------------------------------------
@@ -158,6 +160,8 @@ def times(values: I64) -> Any:
 
 
 def _words(values: Sequence[str]) -> Any:
+    if not any(values):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), np.int32)), pa.array([""], pa.string()))
     return _texts(values).dictionary_encode()
 
 
@@ -169,11 +173,18 @@ def _texts(values: Sequence[str | None]) -> Any:
         return pa.array(clean, pa.string())
 
 
+def _all_unknown(values: Sequence[Any]) -> bool:
+    # Counting compares, which is slow for decimals: look at the first before.
+    return not values or (values[0] is None and values.count(None) == len(values))
+
+
 def _maps(kind: Kind) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
     item = {Kind.TEXT_MAP: Kind.TEXT, Kind.COUNT_MAP: Kind.COUNT, Kind.MONEY_MAP: Kind.MONEY_OR_NULL}[kind]
 
     def build(values: Sequence[Mapping[str, Any]]) -> Any:
         offsets = np.zeros(len(values) + 1, np.int32)
+        if not any(values):
+            return pa.MapArray.from_arrays(pa.array(offsets), _texts([]), array(item, []))
         np.cumsum([len(value) for value in values], out=offsets[1:])
         names = _texts([name for value in values for name in value])
         items = array(item, [entry for value in values for entry in value.values()])
@@ -183,6 +194,8 @@ def _maps(kind: Kind) -> Callable[[Sequence[Mapping[str, Any]]], Any]:
 
 
 def _money(values: Sequence[Decimal | None]) -> Any:
+    if _all_unknown(values):
+        return pa.nulls(len(values), MONEY_TYPE)
     try:
         return pa.array(values, MONEY_TYPE)
     except pa.ArrowInvalid:  # more digits than the ledger keeps
@@ -203,8 +216,11 @@ def fixed(values: bytes, width: int) -> Any:
 
 def joined(values: Iterable[bytes], width: int) -> bytes:
     """Fixed-width ids end to end; an absent (empty) or malformed one is zero bytes."""
+    listed = list(values)
+    if set(map(len, listed)) == {width}:
+        return b"".join(listed)
     empty = b"\0" * width
-    return b"".join([value if len(value) == width else empty for value in values])
+    return b"".join([value if len(value) == width else empty for value in listed])
 
 
 def _plain(kind: Kind) -> Callable[[Sequence[Any]], Any]:
@@ -213,6 +229,8 @@ def _plain(kind: Kind) -> Callable[[Sequence[Any]], Any]:
     otherwise = None if "Nullable" in kind.value else 0
 
     def build(values: Sequence[Any]) -> Any:
+        if _all_unknown(values):
+            return pa.nulls(len(values), arrow_type)
         try:
             return pa.array(values, arrow_type)
         except (OverflowError, pa.ArrowInvalid):
@@ -251,26 +269,49 @@ _MADE_SPECIALLY: Final = frozenset(
         "claimed_cost_usd",
     }
 )
+_PLAIN: Final = tuple(column for column in OBSERVED if column.name not in _MADE_SPECIALLY)
+_STEP: Final = 256
+_of_observation: Final = attrgetter(
+    *(column.name for column in _PLAIN), "exact_cost_usd", "claimed_cost_usd", "tool_calls", "notes", "usage"
+)
+_of_usage: Final = attrgetter(*TOKEN_CLASS_COLUMNS, "counts", "partial", "estimated")
 
 
 def _observed_columns(observations: Sequence[Observation]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for column in OBSERVED:
-        if column.name not in _MADE_SPECIALLY:
-            columns[column.name] = array(column.kind, list(map(attrgetter(column.name), observations)))
-    usages = [o.usage for o in observations]
-    for name in TOKEN_CLASS_COLUMNS:
-        columns[name] = array(Kind.COUNT_OR_NULL, list(map(attrgetter(name), usages)))
-    columns["usage_counts"] = array(Kind.COUNT_MAP, [usage.counts for usage in usages])
-    columns["usage_partial"] = array(Kind.BOOL, [usage.partial for usage in usages])
-    columns["usage_estimated"] = array(Kind.BOOL, [usage.estimated for usage in usages])
-    for name in ("exact_cost_usd", "claimed_cost_usd"):
-        columns[name] = array(Kind.MONEY_OR_NULL, [storable(amount) for amount in map(attrgetter(name), observations)])
-    columns["tool_calls"] = array(
-        Kind.TEXT, [dump_tool_calls(o.tool_calls) if o.tool_calls else "" for o in observations]
-    )
-    columns["notes"] = array(Kind.TEXT, ["\n".join(o.notes) if o.notes else "" for o in observations])
+    if not observations:
+        return {column.name: array(column.kind, []) for column in OBSERVED}
+    *fields, exact, claimed, tool_calls, notes, usages = _turned(_of_observation, observations)
+    columns = {column.name: array(column.kind, values) for column, values in zip(_PLAIN, fields, strict=True)}
+    *classes, counts, partial, estimated = _turned(_of_usage, usages)
+    for name, values in zip(TOKEN_CLASS_COLUMNS, classes, strict=True):
+        columns[name] = array(Kind.COUNT_OR_NULL, values)
+    columns["usage_counts"] = array(Kind.COUNT_MAP, counts)
+    columns["usage_partial"] = array(Kind.BOOL, partial)
+    columns["usage_estimated"] = array(Kind.BOOL, estimated)
+    columns["exact_cost_usd"] = _said_money(exact)
+    columns["claimed_cost_usd"] = _said_money(claimed)
+    columns["tool_calls"] = array(Kind.TEXT, [dump_tool_calls(calls) if calls else "" for calls in tool_calls])
+    columns["notes"] = array(Kind.TEXT, ["\n".join(words) if words else "" for words in notes])
     return columns
+
+
+def _turned(fields: Callable[[Any], tuple[Any, ...]], rows: Sequence[Any]) -> list[list[Any]]:
+    """The fields of all rows, column by column. In small steps: thousands of tuples at once wake the collector."""
+    columns: list[list[Any]] = []
+    for start in range(0, len(rows), _STEP):
+        step = zip(*map(fields, rows[start : start + _STEP]), strict=True)
+        if not columns:
+            columns = [list(values) for values in step]
+        else:
+            for column, values in zip(columns, step, strict=True):
+                column.extend(values)
+    return columns
+
+
+def _said_money(amounts: Sequence[Decimal | None]) -> Any:
+    if _all_unknown(amounts):
+        return array(Kind.MONEY_OR_NULL, amounts)
+    return array(Kind.MONEY_OR_NULL, [storable(amount) for amount in amounts])
 
 
 def storable(amount: Decimal | None) -> Decimal | None:

@@ -17,7 +17,7 @@ from spanledger.ledger import keys
 from spanledger.ledger.components import Component, Origin, components
 from spanledger.ledger.database import Database
 from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, I64, READ, Batch, Bools, read_rows
-from spanledger.ledger.known import Known, many, usage_keys
+from spanledger.ledger.known import Known, many
 from spanledger.ledger.settlement import Evidence, Rules
 from spanledger.ledger.tree import place_of
 from spanledger.semconv.observation import Role
@@ -147,9 +147,7 @@ class Gatherer:
             self._extend_by_usage(frontier, batch, days)
 
     def _extend_by_usage(self, frontier: _Frontier, batch: Batch, days: range) -> None:
-        leaves = np.where(batch.role(Role.LEAF), batch.usage, np.uint64(0))
-        minute_keys, owner = usage_keys(leaves, batch.started, batch.ended)
-        rows = np.unique(owner[self._known.may_hold(minute_keys, days)])
+        rows = self._known.usage_rows(batch, np.where(batch.role(Role.LEAF), batch.usage, np.uint64(0)), days)
         if not len(rows):
             return
         frontier.widen(int(batch.started[rows].min()), int(batch.ended[rows].max()))

@@ -85,11 +85,23 @@ def hash_text(array: Any, lane: int = 0) -> U64:
     return np.where(lengths == 0, np.uint64(0), hash_words(words, lengths, lane))
 
 
+def hash_text_twice(array: Any) -> tuple[U64, U64]:
+    """Both lanes of `hash_text`, for 128-bit keys."""
+    words, lengths = text_words(array)
+    first, second = (hash_words(words, lengths, lane) for lane in (0, 1))
+    return np.where(lengths == 0, np.uint64(0), first), np.where(lengths == 0, np.uint64(0), second)
+
+
 def hash_dictionary(array: Any, lane: int = 0) -> U64:
     """Hash a dictionary-encoded Arrow array by hashing its few values."""
     indices = array.indices.to_numpy(zero_copy_only=False)
     hashed: U64 = hash_text(array.dictionary, lane)
     return hashed[indices] if len(hashed) else np.zeros(len(array), np.uint64)
+
+
+def hash_column(array: Any) -> U64:
+    """Hash an Arrow array of texts, dictionary-encoded or not."""
+    return hash_dictionary(array) if pa.types.is_dictionary(array.type) else hash_dictionary(array.dictionary_encode())
 
 
 def fixed_words(values: bytes, width: int) -> U64:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,14 @@ MINUTE_NS: Final = 60 * 10**9
 MAX_MINUTES: Final = 16
 """Longest call, in minutes, whose usage can be joined with evidence that starts later."""
 
-_WORDS_PER_KEY: Final = 2
+_WORDS_PER_KEY: Final = 3
 _FIRST_KEYS: Final = 1 << 16
 _GROWTH: Final = 4
 _MANY: Final = np.uint64(0xA24BAED4963EE407)
 
 
 class Filter:
-    """A Bloom filter that grows: no false negatives, and about one false positive in 20,000."""
+    """A Bloom filter that grows: no false negatives, and about one false positive in a million."""
 
     def __init__(self) -> None:
         self._layers: list[keys.U64] = []
@@ -44,8 +45,8 @@ class Filter:
         added = added[added != 0]
         while len(added):
             if self._room == 0:
-                # 32 bits for a key, in 64-bit words.
-                self._layers.append(np.zeros(self._next // 2, np.uint64))
+                # 48 bits for a key, in 64-bit words.
+                self._layers.append(np.zeros(self._next * 3 // 4, np.uint64))
                 self._room = self._next
                 self._next *= _GROWTH
             now, added = added[: self._room], added[self._room :]
@@ -70,13 +71,13 @@ class Filter:
 
 
 def _places(asked: keys.U64, words: int) -> Iterable[tuple[I64, keys.U64]]:
-    """For each key the words it marks and four bits in each."""
+    """For each key the words it marks and three bits in each."""
     hashed = asked
     for _ in range(_WORDS_PER_KEY):
         hashed = keys.mix(hashed + np.uint64(0x9E3779B97F4A7C15))
         place = ((hashed >> np.uint64(32)) % np.uint64(words)).astype(np.int64)
         bits = np.zeros(len(asked), np.uint64)
-        for shift in (0, 6, 12, 18):
+        for shift in (0, 6, 12):
             bits |= np.uint64(1) << ((hashed >> np.uint64(shift)) & np.uint64(63))
         yield place, bits
 
@@ -86,10 +87,11 @@ def many(trace: keys.U64) -> keys.U64:
     return keys.where_present(trace != 0, keys.mix(trace ^ _MANY))
 
 
-def usage_keys(usage: keys.U64, started: I64, ended: I64) -> tuple[keys.U64, NDArray[np.int64]]:
+def minute_keys(usage: keys.U64, emitter: keys.U64, started: I64, ended: I64) -> tuple[keys.U64, I64]:
     """A key for every minute that a call with known usage lasted, and the row that each belongs to.
 
-    Two calls that overlap in time share a minute, so equal usage at another time of day never meets.
+    Two calls that overlap in time share a minute, so equal usage at another time of day never meets. The emitter is
+    part of the key: one emitter's calls are never asked about each other.
     """
     rows = np.flatnonzero(usage)
     first = started[rows] // MINUTE_NS
@@ -98,7 +100,73 @@ def usage_keys(usage: keys.U64, started: I64, ended: I64) -> tuple[keys.U64, NDA
     row = np.repeat(rows, repeats)
     offset = np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     minute = (np.repeat(first, repeats) + offset).astype(np.uint64)
-    return keys.where_present(np.ones(len(row), np.bool_), keys.mix(usage[row] + keys.mix(minute))), row
+    hashed = keys.combine(usage[row], minute, emitter[row])
+    return keys.where_present(np.ones(len(row), np.bool_), hashed), row
+
+
+@dataclass(frozen=True, slots=True)
+class Emitter:
+    """Who writes leaves in a service: an instrumentation scope, and whether it gave the provider's id."""
+
+    service: int
+    scope: int
+    has_id: bool
+
+    @property
+    def key(self) -> np.uint64:
+        """Its part of `minute_keys`; the service is in the usage key already."""
+        return np.uint64(self.scope ^ (0x5851F42D4C957F2D if self.has_id else 0))
+
+    def may_witness_calls_of(self, other: Emitter) -> bool:
+        """Whether usage alone may join their leaves: two scopes of one service, not both with ids."""
+        return self.service == other.service and self.scope != other.scope and not (self.has_id and other.has_id)
+
+
+def emitters(usage: keys.U64, service: keys.U64, scope: keys.U64, response: keys.U64) -> list[tuple[Emitter, I64]]:
+    """The emitters of leaves with known usage, each with its rows."""
+    known = np.flatnonzero(usage)
+    if not len(known):
+        return []
+    has_id = response[known] != 0
+    whole = keys.combine(service[known], scope[known], has_id.astype(np.uint64))
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return [
+        (Emitter(int(service[known[at]]), int(scope[known[at]]), bool(has_id[at])), known[inverse == number])
+        for number, at in enumerate(first.tolist())
+    ]
+
+
+class Day:
+    """What the store may hold of one day."""
+
+    def __init__(self) -> None:
+        self.keys = Filter()
+        self.emitters: set[Emitter] = set()
+
+    def feed(
+        self,
+        *,
+        trace: keys.U64,
+        content: keys.U64,
+        response: keys.U64,
+        request: keys.U64,
+        usage: keys.U64,
+        service: keys.U64,
+        scope: keys.U64,
+        started: I64,
+        ended: I64,
+    ) -> None:
+        """Remember evidence, given as columns."""
+        values, first, counts = np.unique(trace, return_index=True, return_counts=True)
+        again = (counts > 1) | self.keys.may_hold(values)
+        self.keys.add(many(values[again]))
+        self.keys.add(trace[first])
+        self.keys.add(content[trace == 0])
+        self.keys.add(response)
+        self.keys.add(request)
+        for emitter, rows in emitters(usage, service, scope, response):
+            self.emitters.add(emitter)
+            self.keys.add(minute_keys(usage[rows], np.full(len(rows), emitter.key), started[rows], ended[rows])[0])
 
 
 class Known:
@@ -106,7 +174,7 @@ class Known:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._days: OrderedDict[int, Filter] = OrderedDict()
+        self._days: OrderedDict[int, Day] = OrderedDict()
 
     def may_hold(self, asked: keys.U64, days: range) -> NDArray[np.bool_]:
         """Which keys (0 = none) evidence of these days (days since the epoch) may have."""
@@ -115,8 +183,24 @@ class Known:
             return every
         found: NDArray[np.bool_] = np.zeros(len(asked), np.bool_)
         for day in days:
-            found |= self._day(day).may_hold(asked)
+            found |= self._day(day).keys.may_hold(asked)
         return found
+
+    def usage_rows(self, batch: Batch, usage: keys.U64, days: range) -> I64:
+        """Rows whose `usage` (0 = none) another emitter's evidence of about the same time may have."""
+        if len(days) > MAX_DAYS:
+            return np.flatnonzero(usage)
+        found = np.zeros(len(batch), np.bool_)
+        held = [self._day(day) for day in days]
+        for emitter, rows in emitters(usage, batch.service, batch.scope, batch.response):
+            others = {other for day in held for other in day.emitters if other.may_witness_calls_of(emitter)}
+            for other in others:
+                asked, owner = minute_keys(
+                    usage[rows], np.full(len(rows), other.key), batch.started[rows], batch.ended[rows]
+                )
+                for day in held:
+                    found[rows[owner[day.keys.may_hold(asked)]]] = True
+        return np.flatnonzero(found)
 
     def add(self, batch: Batch) -> None:
         """Remember evidence that is in the store now."""
@@ -125,13 +209,14 @@ class Known:
             # A day that is not in memory is loaded, this batch included, when it is first asked for.
             if number in self._days:
                 rows = day == number
-                _feed(
-                    self._days[number],
+                self._days[number].feed(
                     trace=batch.trace[rows],
                     content=batch.content[rows],
                     response=batch.response[rows],
                     request=batch.request[rows],
                     usage=batch.usage[rows],
+                    service=batch.service[rows],
+                    scope=batch.scope[rows],
                     started=batch.started[rows],
                     ended=batch.ended[rows],
                 )
@@ -143,54 +228,29 @@ class Known:
     @property
     def size_bytes(self) -> int:
         """Memory held."""
-        return sum(day.size_bytes for day in self._days.values())
+        return sum(day.keys.size_bytes for day in self._days.values())
 
-    def _day(self, day: int) -> Filter:
-        found = self._days.get(day)
+    def _day(self, number: int) -> Day:
+        found = self._days.get(number)
         if found is None:
-            found = self._days[day] = self._load(day)
+            found = self._days[number] = self._load(number)
             while len(self._days) > MAX_DAYS:
                 self._days.popitem(last=False)
         else:
-            self._days.move_to_end(day)
+            self._days.move_to_end(number)
         return found
 
-    def _load(self, day: int) -> Filter:
-        loaded = Filter()
-        start = day * DAY_NS
+    def _load(self, number: int) -> Day:
+        loaded = Day()
+        start = number * DAY_NS
         parameters = {"low": max(start, 0), "high": start + DAY_NS}
         doing = "loading the keys of a day"
         rows = self._database.rows("day_size", parameters, doing)[0][0]
         slices = max(1, rows // 1_000_000)
         for part in range(slices if rows else 0):
             table = self._database.arrow("day_keys", parameters | {"slices": slices, "part": part}, doing)
-            _feed(loaded, **{name: _numbers(table.column(name)) for name in _LOADED})
+            columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+            service, scope = (keys.hash_column(columns.pop(name)) for name in ("service", "scope"))
+            numbers = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+            loaded.feed(service=service, scope=scope, **numbers)
         return loaded
-
-
-_LOADED: Final = ("trace", "content", "response", "request", "usage", "started", "ended")
-
-
-def _numbers(column: Any) -> Any:
-    return column.combine_chunks().to_numpy(zero_copy_only=False)
-
-
-def _feed(
-    day: Filter,
-    *,
-    trace: keys.U64,
-    content: keys.U64,
-    response: keys.U64,
-    request: keys.U64,
-    usage: keys.U64,
-    started: I64,
-    ended: I64,
-) -> None:
-    values, first, counts = np.unique(trace, return_index=True, return_counts=True)
-    again = (counts > 1) | day.may_hold(values)
-    day.add(many(values[again]))
-    day.add(trace[first])
-    day.add(content[trace == 0])
-    day.add(response)
-    day.add(request)
-    day.add(usage_keys(usage, started, ended)[0])

@@ -33,7 +33,11 @@ def price(pricer: Pricer, observations: Sequence[Observation]) -> list[Cost]:
 
     What the provider itself said wins over the price book, the price book over what the emitter computed.
     """
-    return [_booked(o, cost) for o, cost in zip(observations, pricer.price_many(observations), strict=True)]
+    return [
+        # The usual case is decided here: a call for each of thousands of rows would cost as much as pricing them.
+        cost if cost.total is not None and o.exact_cost_usd is None and not o.labels else _booked(o, cost)
+        for o, cost in zip(observations, pricer.price_many(observations), strict=True)
+    ]
 
 
 def _booked(observation: Observation, cost: Cost) -> Cost:

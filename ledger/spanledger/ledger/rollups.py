@@ -24,8 +24,8 @@ Bucket = tuple[str, int]
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86_400
-REST: Final = 3.0
-"""A run that took a second is followed by this many seconds without one: rollups take at most a quarter of the time."""
+REST: Final = 9.0
+"""A run that took a second is followed by this many seconds without one: rollups take at most a tenth of the time."""
 _CHUNK: Final = 1_000
 """Buckets per statement: keeps one query's parameters well below the store's limits."""
 _DOING: Final = "rolling up usage"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import is_
@@ -86,21 +86,20 @@ class CallKeys:
 
 def call_keys(batch: Batch) -> CallKeys:
     """128-bit call ids: a stable hash of the org and the id (nothing that later evidence could change)."""
-    response, request = batch.columns["response_id"], batch.columns["request_id"]
     return CallKeys(
-        _two_lanes("response", batch, [keys.hash_text(response, lane) for lane in (0, 1)], batch.response != 0),
-        _two_lanes("request", batch, [keys.hash_text(request, lane) for lane in (0, 1)], batch.request != 0),
-        _two_lanes("place", batch, [batch.span, batch.trace], batch.span != 0),
-        _two_lanes("content", batch, [batch.content, batch.content], np.ones(len(batch), np.bool_)),
+        _two_lanes("response", batch, lambda: keys.hash_text_twice(batch.columns["response_id"]), batch.response != 0),
+        _two_lanes("request", batch, lambda: keys.hash_text_twice(batch.columns["request_id"]), batch.request != 0),
+        _two_lanes("place", batch, lambda: (batch.span, batch.trace), batch.span != 0),
+        _two_lanes("content", batch, lambda: (batch.content, batch.content), np.ones(len(batch), np.bool_)),
     )
 
 
-def _two_lanes(salt: str, batch: Batch, hashes: Sequence[keys.U64], present: Bools) -> keys.U64:
+def _two_lanes(salt: str, batch: Batch, hashes: Callable[[], tuple[keys.U64, keys.U64]], present: Bools) -> keys.U64:
     if not present.any():
         return np.zeros((len(batch), 2), np.uint64)
     lanes = [
         keys.where_present(present, keys.combine(batch.org + np.uint64(_SALTS[salt] + 8 * lane), hashed))
-        for lane, hashed in enumerate(hashes)
+        for lane, hashed in enumerate(hashes())
     ]
     return np.ascontiguousarray(np.column_stack(lanes))
 
