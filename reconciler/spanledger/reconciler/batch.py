@@ -46,6 +46,7 @@ COLUMNS: Final[dict[str, Any]] = {
 }
 """Columns of ``bill_line_versions`` that come from a line, in row order, with their Arrow types."""
 
+_GAP: Final = "\x1f"
 _HASH_MASK: Final = (1 << 128) - 1
 
 
@@ -77,6 +78,7 @@ class LineBuffer:
     notes: Counter[str] = field(default_factory=Counter[str])
     rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
     slots: dict[str, SlotContent] = field(default_factory=dict[str, SlotContent])
+    _texts: dict[datetime, str] = field(default_factory=dict[datetime, str])
 
     def add(self, line: BillLine, slot: str, *, is_final: bool, evidence: str) -> None:
         """Take over one line.
@@ -102,36 +104,68 @@ class LineBuffer:
         if line.list_money is not None:
             list_amount = to_ledger(line.list_money.amount)
         final = is_final if line.is_final is None else line.is_final
-        values = (
+        quantity = None if line.quantity is None else to_ledger(line.quantity)
+        texts = (
             line.provider,
-            line.kind.value,
-            line.start,
-            line.end,
+            line.kind,
             line.model,
             line.token_class,
             line.project,
             line.workspace,
             line.api_key,
             line.service_tier,
-            line.is_batch,
             line.line_item,
-            None if line.quantity is None else to_ledger(line.quantity),
             line.unit,
-            amount,
             currency,
-            amount_usd,
-            list_amount,
-            line.charge.value,
-            final,
+            line.charge,
+            self._times(line.start),
+            self._times(line.end),
+            # Unknown and absent must not hash like an empty text.
+            f"{line.is_batch}{_GAP}{quantity}{_GAP}{amount}{_GAP}{amount_usd}{_GAP}{list_amount}{_GAP}{final}",
         )
+        said = _GAP.join(texts)
+        if dimensions:
+            said += _GAP + repr(sorted(dimensions.items()))
         content = self.slots.get(slot)
         if content is None:
             content = self.slots[slot] = SlotContent()
-        said = repr((values, sorted(dimensions.items())) if dimensions else values)
         content.digest = (content.digest + _hash(said)) & _HASH_MASK
         content.lines += 1
         content.is_final = content.is_final and final
-        self.rows.append((slot, *values, line.source_id or evidence, tuple(dimensions.items())))
+        self.rows.append(
+            (
+                slot,
+                line.provider,
+                line.kind,
+                line.start,
+                line.end,
+                line.model,
+                line.token_class,
+                line.project,
+                line.workspace,
+                line.api_key,
+                line.service_tier,
+                line.is_batch,
+                line.line_item,
+                quantity,
+                line.unit,
+                amount,
+                currency,
+                amount_usd,
+                list_amount,
+                line.charge,
+                final,
+                line.source_id or evidence,
+                tuple(dimensions.items()),
+            )
+        )
+
+    def _times(self, instant: datetime) -> str:
+        """An instant as text; a pull has few different ones."""
+        text = self._texts.get(instant)
+        if text is None:
+            text = self._texts[instant] = instant.isoformat()
+        return text
 
     def _usd(self, money: Money, amount: Decimal, start: datetime) -> Decimal | None:
         if money.currency == "USD":

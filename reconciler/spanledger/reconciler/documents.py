@@ -76,6 +76,8 @@ def text(value: object) -> str:
 
 def quantity(value: object) -> Decimal | None:
     """A quantity from a number or a decimal text; ``None`` for null, absent or unreadable: it only enriches."""
+    if type(value) is int:
+        return Decimal(value)
     if value is None or value == "" or isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None
     try:

@@ -13,7 +13,7 @@ from typing import Final
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.errors import ConfigError, State, SyncError, TruncatedError
 from spanledger.reconciler.fx import FxRates
-from spanledger.reconciler.history import completed_slices, cursor_of, silent_day
+from spanledger.reconciler.history import completed_days, cursor_of, lines_per_day, silent_day
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.planning import FIRST_DAYS, Depth, clip, scheduled_range, slices
 from spanledger.reconciler.slices import SlicePuller
@@ -171,7 +171,7 @@ class Engine:
         if refused is not None:
             report.state, report.detail = refused.state, refused.detail
             return report
-        run_id, done = completed_slices(self._store, place, first, end, started)
+        run_id, done = completed_days(self._store, place, first, end, started)
         run = _Run(place, run_id or uuid.uuid4().hex, first, end, started)
         puller = SlicePuller(
             store=self._store,
@@ -209,13 +209,15 @@ class Engine:
         puller: SlicePuller,
         api: Api,
         run: _Run,
-        done: frozenset[tuple[date, date]],
+        done: frozenset[date],
         report: StreamReport,
         progress: ProgressCallback,
     ) -> None:
-        windows = slices(puller.stream.policy, run.since, run.until)
+        policy = puller.stream.policy
+        weight = lines_per_day(self._store, run.place, policy)
+        windows = slices(policy, run.since, run.until, lines_per_day=weight)
         for index, window in enumerate(windows, start=1):
-            if (window.since, window.until) in done:
+            if all(window.since + timedelta(days=offset) in done for offset in range(window.days)):
                 report.resumed_slices += 1
             else:
                 self._slice(puller, api, run, window, report)

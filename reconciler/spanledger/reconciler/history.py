@@ -43,10 +43,16 @@ def silent_day(store: BillStore, place: Place, policy: Policy, now: datetime) ->
     return day if all(before) else None
 
 
-def completed_slices(
+def lines_per_day(store: BillStore, place: Place, policy: Policy) -> float:
+    """How many lines a day of a stream has, as far as it is known; 0 when nothing is."""
+    lines = [count for count in store.slot_names(place).values() if count]
+    return sum(lines) / len(lines) if lines and policy.grain is Grain.DAY else 0.0
+
+
+def completed_days(
     store: BillStore, place: Place, since: date, until: date, now: datetime
-) -> tuple[str, frozenset[tuple[date, date]]]:
-    """The id of an unfinished run with this range, and its slices that were completed; ``""`` when there is none."""
+) -> tuple[str, frozenset[date]]:
+    """The id of an unfinished run with this range, and the days that it completed; ``""`` when there is none."""
     found = store.rows(
         "SELECT run_id, step, since, until, is_complete FROM spanledger.sync_runs WHERE org_id = {org:String} "
         "AND connection = {name:String} AND stream = {stream:String} AND run_since = {since:Date} "
@@ -67,7 +73,9 @@ def completed_slices(
     mine = [row for row in found if str(row[0]) == last]
     if any(step == "run" and is_complete for _, step, _, _, is_complete in mine):
         return "", frozenset()
-    return last, frozenset((row[2], row[3]) for row in mine if row[1] == "slice")
+    return last, frozenset(
+        row[2] + timedelta(days=offset) for row in mine if row[1] == "slice" for offset in range((row[3] - row[2]).days)
+    )
 
 
 def _first_day(slot: str, grain: Grain) -> date:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.streams import Policy
 from spanledger.reconciler.windows import Window, next_slot, previous_month, slot_start
 
-FIRST_DAYS = 35
+SLICE_LINES: Final = 30_000
+FIRST_DAYS: Final = 35
 """How far back the first sync of a connection goes when nobody says otherwise."""
 
 
@@ -64,13 +66,23 @@ def clip(policy: Policy, now: datetime, since: date, until: date) -> tuple[date,
     return first, end
 
 
-def slices(policy: Policy, since: date, until: date) -> list[Window]:
-    """``[since, until)`` in slices of about ``slice_days``, oldest first, cut at slots' edges."""
+def slices(policy: Policy, since: date, until: date, *, lines_per_day: float = 0.0) -> list[Window]:
+    """``[since, until)`` in slices, oldest first, cut at slots' edges.
+
+    Args:
+        policy: the stream's; a slice has at most ``slice_days`` days (and at least one slot).
+        since, until: the range.
+        lines_per_day: how many lines a day has had; makes the slices of large accounts small enough to be compared
+            with what is known before anything is written.
+    """
+    most = policy.slice_days
+    if lines_per_day > 0:
+        most = max(1, min(most, int(SLICE_LINES / lines_per_day)))
     windows: list[Window] = []
     start = since
     while start < until:
         end = next_slot(start, policy.grain)
-        while end < until and (next_slot(end, policy.grain) - start).days <= policy.slice_days:
+        while end < until and (next_slot(end, policy.grain) - start).days <= most:
             end = next_slot(end, policy.grain)
         windows.append(Window(start, min(end, until), policy.grain, policy.zone))
         start = end

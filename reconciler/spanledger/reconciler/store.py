@@ -251,8 +251,8 @@ class BillStore:
             [
                 run.place.org_id, run.place.connection, run.place.stream, run.run_id, run.step, run.since, run.until,
                 run.run_since, run.run_until, run.state.value, run.is_complete, run.detail, run.started_at,
-                run.finished_at, run.requests, run.retries, run.response_bytes, run.lines, run.slots_changed, run.slots_unchanged,
-                dict(run.notes),
+                run.finished_at, run.requests, run.retries, run.response_bytes, run.lines, run.slots_changed,
+                run.slots_unchanged, dict(run.notes),
             ]
             for run in runs
         ]  # fmt: skip

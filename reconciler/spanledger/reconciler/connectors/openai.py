@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
 from spanledger.reconciler.connector import Account, AccountObject, Connector, ConnectorSpec, Opening, SecretSetting
@@ -37,17 +37,18 @@ _COSTS_POLICY: Final = Policy(trailing_days=8, slice_days=31, deep_days=(3, 10))
 
 _TOKEN_UNITS: Final = frozenset({*TOKEN_CLASSES, "cache_read_audio", "cache_read_image"})
 
-Measure = Callable[[Json], Iterator[tuple[str, Decimal, str, Mapping[str, str]]]]
+Measure = Callable[[Json], Iterator[tuple[str, Decimal | int, str, Mapping[str, str]]]]
 """Reads a usage result: (token class, quantity, unit, further dimensions)."""
 
 _NONE: Final[Mapping[str, str]] = {}
 
 
-def _count(result: Json, name: str) -> Decimal:
-    return quantity(result.get(name)) or Decimal(0)
+def _count(result: Json, name: str) -> Decimal | int:
+    value = result.get(name)
+    return value if type(value) is int else quantity(value) or 0
 
 
-def _tokens(result: Json) -> Iterator[tuple[str, Decimal, str, Mapping[str, str]]]:
+def _tokens(result: Json) -> Iterator[tuple[str, Decimal | int, str, Mapping[str, str]]]:
     """Disjoint classes that add up to ``input_tokens`` and ``output_tokens``.
 
     ``input_tokens`` includes cached and cache-write tokens of all modalities; the ``input_<modality>_tokens`` are
@@ -78,7 +79,7 @@ def _tokens(result: Json) -> Iterator[tuple[str, Decimal, str, Mapping[str, str]
 def _measures(*fields: tuple[str, str, str]) -> Measure:
     """A measure of plain fields: (field, token class, unit)."""
 
-    def measure(result: Json) -> Iterator[tuple[str, Decimal, str, Mapping[str, str]]]:
+    def measure(result: Json) -> Iterator[tuple[str, Decimal | int, str, Mapping[str, str]]]:
         for name, token_class, unit in fields:
             yield token_class, _count(result, name), unit, _NONE
 
@@ -316,7 +317,7 @@ def _usage_lines(report: _Report, page: Page, context: Context) -> Iterator[Bill
                 api_key=api_key,
                 service_tier=tier,
                 is_batch=is_batch,
-                quantity=amount,
+                quantity=Decimal(amount),
                 unit=unit,
                 dimensions={**extra, **dimensions} if dimensions else extra,
             )
@@ -359,13 +360,12 @@ def _cost_lines(page: Page, context: Context) -> Iterator[BillLine]:
 
 
 def _dimensions(item: LineItem, result: Json) -> dict[str, str]:
-    found: dict[str, Any] = {
-        "context": item.context,
-        "origin": item.origin,
-        "user_id": result.get("user_id"),
-        "organization_id": result.get("organization_id"),
-    }
-    return {name: text(value) for name, value in found.items() if value}
+    found = {name: text(result[name]) for name in ("user_id", "organization_id") if result.get(name)}
+    if item.context:
+        found["context"] = item.context
+    if item.origin:
+        found["origin"] = item.origin
+    return found
 
 
 def _quantity(result: Json, token_class: str) -> tuple[Decimal | None, str]:
