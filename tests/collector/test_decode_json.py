@@ -50,6 +50,7 @@ def plain(record: Any) -> list[Any]:
     ]
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.booleans())
 def test_the_same_request_in_both_encodings(build: Any, names_of_enums: bool, snake_case: bool) -> None:
     """Ids in hex, 64-bit integers as strings, enums by number or name, fields in either case: all the same."""
@@ -230,7 +231,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(json_values)
 def test_any_json_is_refused_or_read_but_never_crashes(value: Any) -> None:
     """Whatever JSON comes, the answer is a verdict or `MalformedError`."""
