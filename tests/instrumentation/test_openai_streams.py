@@ -291,3 +291,37 @@ def test_a_chunk_that_we_cannot_read_reaches_the_caller(
     assert len(chunks) == 4, "unread, the extra chunk cannot be hidden"
     assert telemetry.span().attributes["spanledger.notes"][0] == "unreadable_chunk"
     assert problems() == ["error while reading a stream: RuntimeError (1 times)"]
+
+
+def test_legacy_completions(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    def piece(text: str, finish_reason: str | None = None, usage: Any = None) -> Any:
+        choices = [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}]
+        return {
+            "id": "cmpl-1",
+            "object": "text_completion",
+            "created": 1790000000,
+            "model": "gpt-3.5-turbo-instruct",
+            "choices": choices if usage is None else [],
+            "usage": usage,
+        }
+
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    provider.replies.append(reply(events=[piece("bl"), piece("ue", "stop"), piece("", usage=usage), DONE]))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    chunks = style.chunks(
+        lambda: client.completions.create(model="gpt-3.5-turbo-instruct", prompt="The sky is", stream=True)
+    )
+    assert [one.choices[0].text for one in chunks] == ["bl", "ue"]
+    assert on.usage() == {"input_uncached": 5, "output_text": 7}
+    assert on.attributes()["gen_ai.response.finish_reasons"] == ("stop",)
+
+
+def test_untyped_chunks(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    import openai
+
+    provider.replies.append(reply(events=chat_events()))
+    stream = clients.openai().post(
+        "/chat/completions", body=REQUEST, cast_to=object, stream=True, stream_cls=openai.Stream[object]
+    )
+    assert [len(chunk["choices"]) for chunk in stream] == [1, 1, 1]
+    assert on.usage() == CHAT_CLASSES

@@ -144,25 +144,35 @@ class ChatReader:
         self._tools: dict[tuple[int, int], dict[str, Any]] = {}
 
     def feed(self, chunk: Any) -> bool:
+        # The hot path: a chunk of the SDK's own model, with a piece of text in it.
         try:
             choices = chunk.choices
+            if choices:
+                self._last = chunk
+                choice = choices[0]
+                if choice.finish_reason is not None or choice.delta.tool_calls is not None:
+                    self._look_at(choices)
             usage = chunk.usage
         except AttributeError:
-            known = fields(chunk)
-            choices = known.get("choices")
-            usage = known.get("usage")
+            return self.feed_fields(chunk, fields(chunk))
+        return False if usage is None else self._count(chunk, usage, choices)
+
+    def feed_fields(self, chunk: Any, known: Mapping[str, Any]) -> bool:
+        """`feed` for documents, and for models that are not chat's."""
+        choices = known.get("choices")
         if choices:
             self._last = chunk
-            choice = choices[0]
-            if type(choice) is dict or choice.finish_reason is not None or choice.delta.tool_calls is not None:
-                self._look_at(choices)
-        if usage is not None:
-            self._usage = snapshot(usage)
-            if not choices:
-                if self._last is None:
-                    self._last = chunk
-                return self._hides_usage
-        return False
+            self._look_at(choices)
+        usage = known.get("usage")
+        return False if usage is None else self._count(chunk, usage, choices)
+
+    def _count(self, chunk: Any, usage: Any, choices: Any) -> bool:
+        self._usage = snapshot(usage)
+        if choices:
+            return False
+        if self._last is None:
+            self._last = chunk
+        return self._hides_usage
 
     def _look_at(self, choices: list[Any]) -> None:
         for choice in choices:
@@ -199,6 +209,15 @@ class ChatReader:
         )
 
 
+class CompletionReader(ChatReader):
+    """Reads a stream of legacy completions, whose choices hold text in the place of a delta."""
+
+    __slots__ = ()
+
+    def feed(self, chunk: Any) -> bool:
+        return self.feed_fields(chunk, fields(chunk))
+
+
 class CapturingChatReader(ChatReader):
     """Keeps the generated texts as well, for whoever switched content capture on."""
 
@@ -219,7 +238,7 @@ class CapturingChatReader(ChatReader):
                 place = (index, fields(call).get("index") or 0)
                 added = text(fields(fields(call).get("function")).get("arguments"))
                 self._arguments[place] = self._arguments.get(place, "") + added
-        return super().feed(chunk)
+        return self.feed_fields(chunk, fields(chunk))
 
     def answer(self, *, is_complete: bool) -> Answer:
         answer = super().answer(is_complete=is_complete)
@@ -245,6 +264,10 @@ class CapturingChatReader(ChatReader):
 
 def _new_reader(hides_usage: bool, captures: bool) -> ChatReader:
     return CapturingChatReader(hides_usage) if captures else ChatReader(hides_usage)
+
+
+def _new_completion_reader(hides_usage: bool, captures: bool) -> ChatReader:
+    return CapturingChatReader(hides_usage) if captures else CompletionReader(hides_usage)
 
 
 def _ask_for_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -277,7 +300,7 @@ COMPLETIONS: Final = Endpoint(
     read_request=_read_request,
     read_response=_read_response,
     read_usage=read_usage,
-    new_reader=_new_reader,
+    new_reader=_new_completion_reader,
     ask_for_usage=_ask_for_usage,
     input_messages=_input_messages,
     output_messages=_output_messages,

@@ -18,9 +18,11 @@ from spanledger.instrumentation._call import Call
 def watch(inner: Iterator[Any], call: Call, reader: StreamReader) -> Iterator[Any]:
     """Pass chunks through; the call ends with the last one, with an error, or when the caller drops the stream."""
     feed = reader.feed
+    is_first = True
     try:
         for chunk in inner:
-            if not call.first_chunk_ns:
+            if is_first:
+                is_first = False
                 call.first_chunk_ns = perf_counter_ns()
             try:
                 is_hidden = feed(chunk)
@@ -42,9 +44,11 @@ def watch(inner: Iterator[Any], call: Call, reader: StreamReader) -> Iterator[An
 async def watch_async(inner: AsyncIterator[Any], call: Call, reader: StreamReader) -> AsyncIterator[Any]:
     """`watch` for asynchronous streams; a cancelled task fails the call with ``CancelledError``."""
     feed = reader.feed
+    is_first = True
     try:
         async for chunk in inner:
-            if not call.first_chunk_ns:
+            if is_first:
+                is_first = False
                 call.first_chunk_ns = perf_counter_ns()
             try:
                 is_hidden = feed(chunk)
