@@ -25,6 +25,7 @@ from spanledger.instrumentation._prices import LazyPrices, Prices
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation.anthropic import ANTHROPIC
+from spanledger.instrumentation.botocore import BOTOCORE
 from spanledger.instrumentation.google_genai import GOOGLE_GENAI
 from spanledger.instrumentation.openai import OPENAI
 
@@ -46,7 +47,7 @@ class Sdk(Protocol):
         ...
 
 
-_ALL: Final[tuple[Sdk, ...]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI)
+_ALL: Final[tuple[Sdk, ...]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI, BOTOCORE)
 SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})
 
 # Whose flush and shutdown must find our spans and measurements written.
@@ -187,8 +188,9 @@ def _version(name: str) -> str:
     if module is not None and isinstance(found := getattr(module, "__version__", None), str):
         return found
     try:
-        return metadata.version(name) if find_spec(SDKS[name].module) else ""
-    except (metadata.PackageNotFoundError, ModuleNotFoundError, ValueError):
+        # the top package alone: looking for a module inside one imports it
+        return metadata.version(name) if find_spec(SDKS[name].module.partition(".")[0]) else ""
+    except (metadata.PackageNotFoundError, ValueError):
         return ""
 
 

@@ -46,3 +46,9 @@ class GoogleGenAIInstrumentor(_SdkInstrumentor):
     """Records the calls of the Google Gen AI SDK."""
 
     sdk = "google-genai"
+
+
+class BotocoreInstrumentor(_SdkInstrumentor):
+    """Records the calls of Amazon Bedrock through botocore and boto3."""
+
+    sdk = "botocore"

@@ -1,0 +1,252 @@
+"""Amazon Bedrock through botocore (and so boto3): Converse and InvokeModel, whole and streamed.
+
+Every method of every client goes through one method, ``BaseClient._make_api_call``, retries inside; what is no model
+call of ``bedrock-runtime`` passes through it untouched. Nothing is read before the application reads it: bodies and
+event streams stay the SDK's own objects, and are looked at as they are read.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from spanledger.instrumentation import _bedrock as bedrock
+from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES, document_of
+from spanledger.instrumentation._call import Call
+from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._reading import fields, text
+from spanledger.instrumentation._recorder import Recorder
+from spanledger.instrumentation._streams import watch
+from spanledger.semconv import names
+
+_SERVICE: Final = "bedrock-runtime"
+_INVOKES: Final[Mapping[str, Endpoint]] = MappingProxyType(
+    {kind: replace(bedrock.INVOKE, operation=kind) for kind in ("chat", "text_completion", "embeddings")}
+)
+_STREAMS: Final = frozenset(["ConverseStream", "InvokeModelWithResponseStream"])
+
+
+def _find(operation: str, request: Mapping[str, Any]) -> Endpoint | None:
+    if operation in ("Converse", "ConverseStream"):
+        return bedrock.CONVERSE
+    if operation in ("InvokeModel", "InvokeModelWithResponseStream"):
+        return _INVOKES[bedrock.invoke_operation(text(request.get("modelId")), request.get("body"))]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Botocore:
+    """The SDK as the runtime knows it."""
+
+    name: str = "botocore"
+    module: str = "botocore.client"
+    requires: str = "botocore >= 1.40.0"
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
+        version = str(getattr(sys.modules.get("botocore"), "__version__", "?"))
+        patches = Patches()
+        client = getattr(module, "BaseClient", None)
+        if client is None or "_make_api_call" not in vars(client):
+            problems.missing(self.name, version, "BaseClient._make_api_call")
+        else:
+            patches.wrap(client, "_make_api_call", _Hooks(version, recorder, problems, patches).make_api_call)
+        return patches
+
+
+class _Hooks:
+    """The wrapper, and what it does with an answer."""
+
+    def __init__(self, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
+        self._version = version
+        self._recorder = recorder
+        self._problems = problems
+        self._patches = patches
+
+    def make_api_call(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._begin(instance, args, kwargs)
+        if call is None:
+            return wrapped(*args, **kwargs)
+        try:
+            answer = wrapped(*args, **kwargs)
+        except BaseException as error:
+            self._failed(call, error)
+            raise
+        self._answered(call, answer)
+        return answer
+
+    def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        try:
+            if not self._patches.is_active or client.meta.service_model.service_name != _SERVICE:
+                return None
+            operation = args[0] if args else kwargs["operation_name"]
+            request = fields(args[1] if len(args) > 1 else kwargs["api_params"])
+            endpoint = _find(operation, request)
+            if endpoint is None:
+                return None
+            body = {**request, "model": request.get("modelId"), "stream": operation in _STREAMS}
+            return self._recorder.begin(endpoint, client, self._facts(client), body)
+        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
+            self._problems.ours("starting a call", error)
+            return None
+
+    def _facts(self, client: Any) -> ClientFacts:
+        # Temporary credentials are refreshed when they are looked at, and their key changes: they are left alone.
+        signer = client.__dict__.get("_request_signer")
+        credentials = fields(fields(signer).get("_credentials"))
+        return facts_at(
+            client,
+            base_url=text(client.meta.endpoint_url),
+            credential=credentials.get("access_key"),
+            platform="aws_bedrock",
+            wire="aws_bedrock",
+            sdk=BOTOCORE.name,
+            sdk_version=self._version,
+            fingerprint_key=self._recorder.settings.fingerprint_key,
+        )
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        try:
+            response = fields(getattr(error, "response", None))
+            self._heard(call, response)
+            call.fail(error, code=text(fields(response.get("Error")).get("Code")))
+            self._recorder.leave(call)
+        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
+            self._problems.ours("ending a failed call", ours)
+
+    def _heard(self, call: Call, response: Mapping[str, Any]) -> Mapping[str, str]:
+        """Keep status and request id; returns the headers, names in lower case."""
+        told = fields(response.get("ResponseMetadata"))
+        status = told.get("HTTPStatusCode")
+        call.status_code = status if isinstance(status, int) else None
+        if request_id := text(told.get("RequestId")):
+            call.headers = {names.REQUEST_ID: request_id}
+        headers: Mapping[str, str] = told.get("HTTPHeaders") or {}
+        return headers
+
+    def _answered(self, call: Call, answer: Any) -> None:
+        try:
+            self._recorder.leave(call)
+            known = fields(answer)
+            headers = self._heard(call, known)
+            if call.is_stream:
+                self._watch_events(call, known.get("stream", known.get("body")))
+            elif "body" in known:
+                _watch_body(call, known["body"], headers)
+            else:
+                call.answer = call.endpoint.read_response(known)
+                if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
+                    call.answer.messages = call.endpoint.output_messages(known)
+                call.finish()
+        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
+            call.notes = (*call.notes, "unreadable_answer")
+            call.finish()
+            self._problems.ours("ending a call", error)
+
+    def _watch_events(self, call: Call, stream: Any) -> None:
+        known: dict[str, Any] = stream.__dict__
+        if "_event_generator" not in known:
+            self._problems.missing("botocore", self._version, "EventStream._event_generator")
+            call.finish()
+            return
+        captures = self._recorder.settings.capture_content
+        is_converse = call.endpoint is bedrock.CONVERSE
+        reader = (bedrock.new_converse_reader if is_converse else bedrock.new_chunk_reader)(False, captures)
+        alive = weakref.ref(call)
+        reader.on_error = lambda: _end(alive, Call.finish)
+        call.reader = reader
+        known["_event_generator"] = watch(known["_event_generator"], call, reader)
+        _end_with_close(stream, alive)
+
+
+def _end(alive: weakref.ref[Call], how: Callable[[Call], None]) -> None:
+    if (call := alive()) is not None:
+        how(call)
+
+
+def _end_with_close(stream: Any, alive: weakref.ref[Call]) -> None:
+    """End the call when the application closes what it reads from, if it has not ended."""
+    methods: Any = stream.__class__
+    itself = weakref.ref(stream)
+
+    def close() -> None:
+        _end(alive, Call.abandon)
+        if (open_stream := itself()) is not None:
+            methods.close(open_stream)
+
+    stream.__dict__["close"] = close
+
+
+class _BodyReader:
+    """Reads an InvokeModel body, and what Bedrock's headers say when the application did not read the body."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._parts: list[bytes] = []
+        self._bytes = 0
+
+    def feed(self, data: Any) -> bool:
+        self._bytes += len(data)
+        if self._bytes <= MAX_DOCUMENT_BYTES:
+            self._parts.append(bytes(data))
+        else:
+            self._parts.clear()
+        return False
+
+    @property
+    def received(self) -> int:
+        return self._bytes
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        answer = bedrock.read_body(document_of(b"".join(self._parts)) if is_complete else {}, self._headers)
+        if not is_complete:
+            answer.notes = (*answer.notes, "body_not_read")
+            answer.is_partial = not answer.usage
+        return answer
+
+
+def _watch_body(call: Call, body: Any, headers: Mapping[str, str]) -> None:
+    """Look at the HTTP response inside a ``StreamingBody`` as it is read; the call ends with its last byte.
+
+    The body is left on the wire: a connection that breaks is met by the application where it always was. All ways of
+    reading come down to ``read`` of the HTTP response.
+    """
+    call.reader = reader = _BodyReader(headers)
+    raw: Any = fields(body).get("_raw_stream")
+    if not hasattr(raw, "__dict__"):  # a stub's: bytes in memory
+        call.notes = (*call.notes, "body_not_read")
+        call.finish()
+        return
+    length = headers.get("content-length", "")
+    expected = int(length) if length.isdecimal() else -1
+    methods: Any = raw.__class__
+    # Not the response itself: it would keep itself, and the call, from being freed at once.
+    itself = weakref.ref(raw)
+
+    def read(amt: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        try:
+            data = methods.read(itself(), amt, *args, **kwargs)
+        except BaseException as error:
+            call.fail(error)
+            raise
+        if call.is_open:
+            try:
+                reader.feed(data)
+            except Exception as error:  # noqa: BLE001 - the boundary: the application gets its body
+                call.stop_reading(error)
+            if amt is None or amt < 0 or (not data and amt) or reader.received == expected:
+                call.finish()
+        return data
+
+    raw.__dict__["read"] = read
+    _end_with_close(raw, weakref.ref(call))
+
+
+BOTOCORE: Final = Botocore()
