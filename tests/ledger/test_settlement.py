@@ -345,3 +345,56 @@ def test_the_longer_form_of_a_model_name_is_kept(calls, observe):
             observe(2, response_id="r", request_model=second, response_model=""),
         )
         assert [merged.request_model for merged, _ in found] == [full]
+
+
+# -- who the call is for ----------------------------------------------------------------------------------------------
+
+
+def test_aggregates_above_fill_the_gaps_nearest_first(calls, observe):
+    """Agents put session and user on their own span; the model call below it has the tokens."""
+    found, suppressed = calls(
+        observe(
+            1, trace=1, role=Role.AGGREGATE, session_id="outer", user_id="u1", team_id="t1", labels={"tier": "gold"}
+        ),
+        observe(2, trace=1, parent=1, role=Role.AGGREGATE, session_id="inner"),
+        observe(3, trace=1, parent=9, team_id="own"),
+        links=[(1, 9, 2)],
+    )
+    ((merged, witnesses),) = found
+    assert (merged.session_id, merged.user_id, merged.team_id) == ("inner", "u1", "own")
+    assert merged.labels == {"tier": "gold"}
+    assert [number for number, _, _ in witnesses] == [3]
+    assert not suppressed
+
+
+def test_a_call_without_any_model_takes_the_aggregates(calls, observe):
+    found, _ = calls(
+        observe(1, trace=1, role=Role.AGGREGATE, request_model="gpt-5", response_model=""),
+        observe(2, trace=1, parent=1, request_model="", response_model=""),
+    )
+    assert [merged.request_model for merged, _ in found] == ["gpt-5"]
+
+
+def test_a_model_of_the_calls_own_is_kept(calls, observe):
+    found, _ = calls(
+        observe(1, trace=1, role=Role.AGGREGATE, request_model="gpt-5"),
+        observe(2, trace=1, parent=1, request_model="", response_model="gpt-4o-mini"),
+    )
+    assert [(merged.request_model, merged.response_model) for merged, _ in found] == [("", "gpt-4o-mini")]
+
+
+def test_a_gateway_of_ones_own_says_who_bills(calls, observe):
+    found, _ = calls(
+        observe(1, response_id="r", provider="self_hosted"),
+        observe(2, response_id="r", provider="openai", dialect="litellm"),
+    )
+    assert [merged.provider for merged, _ in found] == ["openai"]
+
+
+def test_a_makers_name_does_not_overrule_a_host_of_ones_own(calls, observe):
+    """A framework takes the SDK's name for the provider; whoever looked at the host knows better."""
+    found, _ = calls(
+        observe(1, response_id="r", provider="self_hosted"),
+        observe(2, response_id="r", provider="openai", dialect="conventions"),
+    )
+    assert [merged.provider for merged, _ in found] == ["self_hosted"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from spanledger.ledger.matching import MAKERS, directness
 from spanledger.semconv.observation import Observation, ToolCall
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage
 
 T = TypeVar("T")
+
+SELF_HOSTED: Final = "self_hosted"
+GATEWAYS: Final = frozenset({"litellm"})
+"""Dialects of gateways that call providers on behalf of their clients."""
 
 
 def richness(observation: Observation) -> tuple[bool, bool, bool, int, int]:
@@ -27,7 +31,10 @@ def richness(observation: Observation) -> tuple[bool, bool, bool, int, int]:
 
 
 def merge(
-    leaves: Sequence[Observation], details: Sequence[Observation], inner_first: Sequence[Observation]
+    leaves: Sequence[Observation],
+    details: Sequence[Observation],
+    inner_first: Sequence[Observation],
+    around: Sequence[Observation] = (),
 ) -> Observation:
     """One observation that says what all of them say together.
 
@@ -35,12 +42,15 @@ def merge(
         leaves: richest first, at least one.
         details: observations that only fill gaps.
         inner_first: the same leaves, the innermost first: labels of the inner span win, the outer fills the gaps.
+        around: aggregates above them, the nearest first: they fill what is left of who the call is for, and its model
+            where nobody else names one.
     """
     best = leaves[0]
     everything = (*leaves, *details)
     timed = next((leaf for leaf in leaves if leaf.ended_ns > leaf.started_ns), best)
     labels: dict[str, str] = {}
-    for leaf in (*inner_first, *details):
+    outward = (*inner_first, *details, *around)
+    for leaf in outward:
         for name, value in leaf.labels.items():
             labels.setdefault(name, value)
 
@@ -50,7 +60,9 @@ def merge(
     def known(field: Callable[[Observation], T | None]) -> T | None:
         return next((value for value in map(field, everything) if value is not None), None)
 
-    outward = (*inner_first, *details)
+    requested, answered = (_fullest([getattr(o, f) for o in everything]) for f in ("request_model", "response_model"))
+    if not requested and not answered:
+        requested = text(lambda o: o.request_model, around)
     return replace(
         best,
         received_ns=min(observation.received_ns for observation in everything),
@@ -59,8 +71,8 @@ def merge(
         ttft_ns=known(lambda o: o.ttft_ns),
         provider=_provider(leaves, details),
         operation=text(lambda o: o.operation),
-        request_model=_fullest([o.request_model for o in everything]),
-        response_model=_fullest([o.response_model for o in everything]),
+        request_model=requested,
+        response_model=answered,
         response_id=text(lambda o: o.response_id),
         request_id=text(lambda o: o.request_id),
         usage=merge_usage([observation.usage for observation in everything]),
@@ -84,7 +96,7 @@ def merge(
         environment=text(lambda o: o.environment),
         server_address=text(lambda o: o.server_address),
         api_key_fingerprint=text(lambda o: o.api_key_fingerprint),
-        organization=text(lambda o: o.organization),
+        organization=text(lambda o: o.organization, (*everything, *around)),
         project=text(lambda o: o.project),
         workspace=text(lambda o: o.workspace),
         tool_calls=_tool_calls(everything),
@@ -95,7 +107,12 @@ def merge(
 def _provider(leaves: Sequence[Observation], details: Sequence[Observation]) -> str:
     named = [o.provider for o in (*leaves, *details) if o.provider]
     # Whoever names the reseller has looked at the host; the maker's name comes with the SDK.
-    return next((name for name in named if name not in MAKERS), named[0] if named else "")
+    chosen = next((name for name in named if name not in MAKERS), named[0] if named else "")
+    if chosen != SELF_HOSTED:
+        return chosen
+    # The host may be a gateway of one's own: its own span knows where the call went.
+    routed = (o.provider for o in (*leaves, *details) if o.dialect in GATEWAYS and o.provider not in ("", SELF_HOSTED))
+    return next(routed, chosen)
 
 
 def _fullest(names: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ What joins evidence, strongest first (each join keeps its reason):
     usage_join     no id on one side: same service, model, equal usage, overlapping time, different emitters
     detail         a detail joins the call of its span, of its nearest leaf ancestor, or of its ids
 
-An aggregate never bills; a leaf whose usage is the sum of the calls inside it is an aggregate in disguise.
+An aggregate never bills; a leaf whose usage is the sum of the calls inside it is an aggregate in disguise. Aggregates
+around a call still say who it is for where the call itself does not.
 """
 
 from __future__ import annotations
@@ -128,6 +129,10 @@ class _Settling:
         self.rules = rules
         self.nodes = [e for e in members if e.observation.role is Role.LEAF]
         self.details = [e for e in members if e.observation.role is Role.DETAIL]
+        self.aggregates: dict[SpanPlace, list[Observation]] = defaultdict(list)
+        for evidence in members:
+            if evidence.place is not None and evidence.observation.role is Role.AGGREGATE:
+                self.aggregates[evidence.place].append(evidence.observation)
         self.at: dict[SpanPlace, list[int]] = defaultdict(list)
         known = dict(parents)
         for evidence in members:
@@ -364,6 +369,7 @@ class _Settling:
             [self.nodes[node].observation for node in ranked],
             [detail.observation for detail in details],
             [self.nodes[node].observation for node in inner_first],
+            self._around(inner_first[0]),
         )
         witnesses = [Witness(self.nodes[ranked[0]], "winner", "")]
         witnesses += [Witness(self.nodes[node], "duplicate", self.reason[node] or "joined") for node in ranked[1:]]
@@ -371,6 +377,17 @@ class _Settling:
         key = merged.response_id or merged.request_id
         anchor = self.nodes[min(self.clusters[root])]
         return SettledCall(merged, anchor, tuple(witnesses), by_place=bool(key) and key in taken)
+
+    def _around(self, node: int) -> list[Observation]:
+        """The aggregates above a leaf, the nearest first: they do not bill, but often say who the call is for."""
+        place = self.nodes[node].place
+        if place is None:
+            return []
+        found: list[Observation] = []
+        for above in self.tree.ancestors(place):
+            found += self.aggregates.get(above, ())
+            found += [self.nodes[other].observation for other in self.at.get(above, ()) if other in self.disguised]
+        return found
 
 
 def says_money(observation: Observation) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 SpanPlace = tuple[bytes, bytes]
@@ -49,6 +49,16 @@ class LeafTree:
                 return (trace, parent) if (trace, parent) != place else None
             span = parent
         return None
+
+    def ancestors(self, place: SpanPlace) -> Iterator[SpanPlace]:
+        """Every known span above a span, leaf or not, the nearest first."""
+        trace, span = place
+        for _ in range(MAX_DEPTH):
+            parent = self._parents.get((trace, span), b"")
+            if not parent or parent in (span, place[1]):
+                return
+            yield trace, parent
+            span = parent
 
     def below(self, place: SpanPlace) -> list[SpanPlace]:
         """The leaf spans directly below a leaf span, in order."""
