@@ -52,8 +52,11 @@ def test_what_an_application_loads_is_small() -> None:
 
 def test_opentelemetry_instrument_finds_us() -> None:
     pytest.importorskip("opentelemetry.instrumentation")
+    pytest.importorskip("anthropic")
     found = {point.name: point.load() for point in entry_points(group="opentelemetry_instrumentor")}
     assert found["spanledger_openai"].__name__ == "OpenAIInstrumentor"
+    assert found["spanledger_google_genai"].__name__ == "GoogleGenAIInstrumentor"
+    assert found["spanledger_botocore"].__name__ == "BotocoreInstrumentor"
     instrumentor = found["spanledger_anthropic"]()
     assert instrumentor.instrumentation_dependencies() == ("anthropic >= 0.49.0",)
     instrumentor.instrument()
