@@ -24,15 +24,15 @@ def bills(data: Path, clickhouse: str, *, make: bool = False, settling: bool = F
         data: directory of the embedded store.
         clickhouse: URL of a ClickHouse server.
         make: whether an embedded store may be made where none is.
-        settling: open the ledger for writing calls too, so that batch results can be taken in; left out while a server
-            owns the store (its scheduler reads them).
+        settling: open the ledger for writing calls too where a connection reads batch results; left out while a
+            server owns the store (its scheduler reads them).
     """
     from spanledger.reconciler.errors import ConfigError, SyncError
     from spanledger.reconciler.service import Bills
 
     try:
         with access.readable_errors():
-            if settling and runtime.find(data) is None:
+            if settling and runtime.find(data) is None and _reads_calls(data, clickhouse, make=make):
                 from spanledger.ledger.store import Ledger
                 from spanledger.semconv.prices import PriceBook
 
@@ -49,6 +49,14 @@ def bills(data: Path, clickhouse: str, *, make: bool = False, settling: bool = F
         raise UserError(str(error)) from error
     except SyncError as error:
         raise CommandError(str(error)) from error
+
+
+def _reads_calls(data: Path, clickhouse: str, *, make: bool) -> bool:
+    """Whether a connection brings observations of single calls, which only the opened ledger can settle."""
+    from spanledger.reconciler.service import Bills
+
+    with access.client(data, clickhouse, make=make) as client:
+        return any("api_key" in each.secrets for each in Bills.on(client, {}).connections.all())
 
 
 def chosen(found: Bills, org: str, names: list[str]) -> list[Connection]:

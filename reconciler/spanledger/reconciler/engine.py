@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -97,6 +97,7 @@ class _Run:
     since: date
     until: date
     started: datetime
+    lines_per_day: float
 
 
 class Engine:
@@ -163,7 +164,8 @@ class Engine:
         started = self._clock.now()
         place = Place(source.org_id, source.connection, stream.name)
         try:
-            first, end = self._range(place, stream.policy, started, since, until, depth)
+            committed = self._store.slot_names(place)
+            first, end = self._range(committed, stream.policy, started, since, until, depth)
         except ConfigError as error:
             day = started.date()
             return StreamReport(stream=stream.name, since=since or day, until=until or day, detail=str(error))
@@ -172,7 +174,8 @@ class Engine:
             report.state, report.detail = refused.state, refused.detail
             return report
         run_id, done = completed_days(self._store, place, first, end, started)
-        run = _Run(place, run_id or uuid.uuid4().hex, first, end, started)
+        weight = lines_per_day(committed, stream.policy)
+        run = _Run(place, run_id or uuid.uuid4().hex, first, end, started, weight)
         puller = SlicePuller(
             store=self._store,
             clock=self._clock,
@@ -197,10 +200,16 @@ class Engine:
         return report
 
     def _range(
-        self, place: Place, policy: Policy, now: datetime, since: date | None, until: date | None, depth: Depth
+        self,
+        committed: Mapping[str, int],
+        policy: Policy,
+        now: datetime,
+        since: date | None,
+        until: date | None,
+        depth: Depth,
     ) -> tuple[date, date]:
         if since is None and until is None:
-            return scheduled_range(policy, now, cursor_of(self._store, place, policy, now.date()), depth)
+            return scheduled_range(policy, now, cursor_of(committed, policy, now.date()), depth)
         end = until or now.date() + timedelta(days=1)
         return clip(policy, now, since or end - timedelta(days=FIRST_DAYS), end)
 
@@ -213,9 +222,7 @@ class Engine:
         report: StreamReport,
         progress: ProgressCallback,
     ) -> None:
-        policy = puller.stream.policy
-        weight = lines_per_day(self._store, run.place, policy)
-        windows = slices(policy, run.since, run.until, lines_per_day=weight)
+        windows = slices(puller.stream.policy, run.since, run.until, lines_per_day=run.lines_per_day)
         for index, window in enumerate(windows, start=1):
             if all(window.since + timedelta(days=offset) in done for offset in range(window.days)):
                 report.resumed_slices += 1
@@ -261,7 +268,9 @@ class Engine:
         remarks = [f"{count} lines {kind.replace('_', ' ')}" for kind, count in sorted(report.notes.items())]
         if any(report.notes[kind] for kind in _UNREADABLE):
             report.state = State.DEGRADED
-        if report.state is State.OK and (late := silent_day(self._store, place, stream.policy, self._clock.now())):
+        if report.state is State.OK and (
+            late := silent_day(self._store.slot_names(place), stream.policy, self._clock.now())
+        ):
             report.state = State.DELAYED_BY_PROVIDER
             remarks.append(f"no lines for {late} yet, although every day of the week before has some")
         skew = api.traffic.clock_skew_seconds

@@ -1,7 +1,11 @@
-"""What earlier syncs covered: where the next one begins, and what an interrupted one need not repeat."""
+"""What earlier syncs covered: where the next one begins, and what an interrupted one need not repeat.
+
+``committed`` is `BillStore.slot_names`: slot → number of lines.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -13,12 +17,11 @@ RESUME_WITHIN: Final = timedelta(hours=24)
 """An interrupted run is continued by the next one with the same range for this long; later it starts afresh."""
 
 
-def cursor_of(store: BillStore, place: Place, policy: Policy, today: date) -> date | None:
+def cursor_of(committed: Mapping[str, int], policy: Policy, today: date) -> date | None:
     """The first day not covered since the oldest committed slot: a gap, or the day after the newest slot.
 
     ``None`` before the first pull. Gaps older than the provider's memory cannot be filled and do not count.
     """
-    committed = store.slot_names(place)
     days = sorted(_first_day(slot, policy.grain) for slot in committed)
     if not days:
         return None
@@ -31,11 +34,10 @@ def cursor_of(store: BillStore, place: Place, policy: Policy, today: date) -> da
     return day
 
 
-def silent_day(store: BillStore, place: Place, policy: Policy, now: datetime) -> date | None:
+def silent_day(lines: Mapping[str, int], policy: Policy, now: datetime) -> date | None:
     """The newest day that should have data by now and has none, although each day of the week before it has."""
     if policy.grain is not Grain.DAY:
         return None
-    lines = store.slot_names(place)
     day = (now - policy.expected_delay).date() - timedelta(days=1)
     if lines.get(slot_name(day, Grain.DAY)) != 0:
         return None
@@ -43,9 +45,9 @@ def silent_day(store: BillStore, place: Place, policy: Policy, now: datetime) ->
     return day if all(before) else None
 
 
-def lines_per_day(store: BillStore, place: Place, policy: Policy) -> float:
+def lines_per_day(committed: Mapping[str, int], policy: Policy) -> float:
     """How many lines a day of a stream has, as far as it is known; 0 when nothing is."""
-    lines = [count for count in store.slot_names(place).values() if count]
+    lines = [count for count in committed.values() if count]
     return sum(lines) / len(lines) if lines and policy.grain is Grain.DAY else 0.0
 
 

@@ -179,7 +179,8 @@ class BillStore:
         """
         if not slots:
             return
-        self._check_written(place, slots, version)
+        if any(content.lines for content in slots.values()):
+            self._check_written(place, slots, version)
         now = self._clock.now()
         data: list[list[object]] = [
             [

@@ -27,8 +27,29 @@ Name = Annotated[str, typer.Argument(help="The connection's name, as `spanledger
 OptionalName = Annotated[str, typer.Argument(help="One connection (default: all).")]
 
 
+class OnDemand(dict[str, Any]):
+    """The commands of `AddGroup` by name; made when asked for, and not listed: listing would load every connector."""
+
+    def __contains__(self, name: object) -> bool:
+        from spanledger.reconciler.connectors import CONNECTORS
+
+        return any(name == each.spec.name or name in each.spec.aliases for each in CONNECTORS)
+
+    def __getitem__(self, name: str) -> Any:
+        from spanledger.reconciler.connectors import connector
+
+        spec = connector(name).spec
+        app = typer.Typer(rich_markup_mode="rich", add_completion=False)
+        app.command(spec.name)(add_command(spec))
+        return typer.main.get_command(app)
+
+
 class AddGroup(typer.core.TyperGroup):
-    """One subcommand per connector, made from what the connector declares, when it is asked for."""
+    """One subcommand per connector, made from what the connector declares."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = OnDemand()
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The connectors' names."""
@@ -40,16 +61,12 @@ class AddGroup(typer.core.TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a connector, by name or alias."""
         del ctx
-        from spanledger.reconciler.connectors import connector
         from spanledger.reconciler.errors import ConfigError
 
         try:
-            spec = connector(cmd_name).spec
+            return self.commands[cmd_name]
         except ConfigError as error:
             raise UserError(str(error)) from error
-        app = typer.Typer(rich_markup_mode="rich", add_completion=False)
-        app.command(spec.name)(add_command(spec))
-        return typer.main.get_command(app)
 
 
 def group() -> typer.Typer:
@@ -58,7 +75,10 @@ def group() -> typer.Typer:
         no_args_is_help=True, rich_markup_mode="rich", help="Accounts at providers, whose bills are pulled."
     )
     adding = typer.Typer(
-        cls=AddGroup, no_args_is_help=True, rich_markup_mode="rich", help="Add a connection to a provider."
+        cls=AddGroup,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        help="Add a connection; each provider has its own options: spanledger connections add openai --help.",
     )
     adding.callback()(_adding)
     app.add_typer(adding, name="add")
