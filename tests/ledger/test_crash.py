@@ -107,6 +107,37 @@ def test_dying_at_any_write_and_doing_it_again(
     assert truth == {c.metric: c.value - c.pending for c in undisturbed.ledger.counters("undisturbed")}
 
 
+def test_the_same_process_tries_again_after_a_write_that_only_seemed_to_fail(observe, client, prices, books_of):
+    """The store has the evidence, the answer was lost: the second try writes nothing, and yet totals are right."""
+    org = f"crash{next(_fresh)}"
+
+    class AnswerLost:
+        """Loses the answer to the one insert of evidence."""
+
+        lost = False
+
+        def __getattr__(self, name: str) -> Any:
+            real = getattr(client, name)
+            if name != "insert_arrow":
+                return real
+
+            def insert(table: str, *arguments: Any, **options: Any) -> Any:
+                real(table, *arguments, **options)
+                if table == "spanledger.observations" and not self.lost:
+                    self.lost = True
+                    raise OperationalError("connection lost")
+
+            return insert
+
+    ledger = Ledger(AnswerLost(), prices)
+    evidence = [observe(1, org_id=org)]
+    with pytest.raises(RetryableStoreError):
+        ledger.ingest(evidence)
+    assert ledger.ingest(evidence).repeated == 1
+    assert [c.value for c in ledger.counters(org)] == [Decimal("0.0045"), Decimal(1), Decimal(1200)]
+    assert len(books_of(org).usage("day")) == 1
+
+
 def test_a_new_process_finishes_the_rollups_of_a_dead_one(observe, client, prices, new_writer, books_of):
     """Killed after the evidence was written: nobody will deliver it again, so the note has to be enough."""
     org = f"crash{next(_fresh)}"

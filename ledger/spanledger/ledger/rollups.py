@@ -41,6 +41,8 @@ class Rollups:
         self._dirty: dict[Bucket, bool] = {}
         self._not_before = monotonic()
         self._complete_to = 0
+        self.kept_from = 0
+        """Calls before this (seconds since the epoch) were dropped: what was rolled up of them stays as it is."""
 
     @property
     def dirty(self) -> bool:
@@ -55,8 +57,7 @@ class Rollups:
     def recover(self) -> None:
         """Take up what an interrupted process had begun."""
         for _, buckets in self._database.rows("unfinished", {}, "reading what was interrupted"):
-            for org, minute in buckets:
-                self._dirty[org, minute] = True
+            self.touch(buckets, restated=True)
 
     def begin(self, version: int, minutes: Iterable[Bucket]) -> None:
         """Note, durably, what the ingest with this version is about to touch."""
@@ -64,8 +65,9 @@ class Rollups:
 
     def touch(self, minutes: Iterable[Bucket], *, restated: bool) -> None:
         """Minutes whose calls were written; `restated` when rows may also have moved or gone."""
-        for minute in minutes:
-            self._dirty[minute] = restated or self._dirty.get(minute, False)
+        for org, minute in minutes:
+            if minute >= self.kept_from:
+                self._dirty[org, minute] = restated or self._dirty.get((org, minute), False)
 
     def run(self, version: int) -> None:
         """Bring everything up to date. Idempotent; on an error everything stays dirty.

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from spanledger.ledger.migrate import Migration, migrate
 from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
 from spanledger.ledger.pricing import Pricer
 from spanledger.ledger.reprice import Repriced, Repricer
+from spanledger.ledger.retention import Dropped, Retention
 from spanledger.ledger.rollups import Rollups
 from spanledger.ledger.settle import Settler, Work
 from spanledger.ledger.settlement import Rules
@@ -51,6 +52,8 @@ class IngestReport:
         calls_removed: rows taken back because their evidence turned out to witness another call.
         duplicates: pieces of evidence in what was settled that do not bill.
         links: places of other spans handed in.
+        too_old: refused, because calls of their month were dropped (see `Ledger.retain`).
+        cut_short: pieces of evidence left for a later ingest, because one component had no end.
     """
 
     observations: int = 0
@@ -60,6 +63,8 @@ class IngestReport:
     calls_removed: int = 0
     duplicates: int = 0
     links: int = 0
+    too_old: int = 0
+    cut_short: int = 0
 
 
 class Ledger:
@@ -73,6 +78,7 @@ class Ledger:
         reader: Client | None = None,
         lock: Lock | None = None,
         rules: Rules | None = None,
+        cluster: str = "",
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         """
@@ -82,6 +88,7 @@ class Ledger:
             reader: for `query` and the readers; the writing client when not given.
             lock: released by `close`.
             rules: what settlement may join.
+            cluster: name of the cluster that holds the store; ``""`` for none.
             clock: ns since the epoch, UTC.
         """
         self.client = client
@@ -93,10 +100,12 @@ class Ledger:
         self._reader = Database(reader or client)
         self._store_lock = lock
         self._known = Known(self._database)
+        self._retention = Retention(self._database, cluster)
         rules = rules or Rules()
         self._gatherer = Gatherer(self._database, self._known, rules)
         self._settler = Settler(self._database, self._gatherer, prices, rules)
         self._rollups = Rollups(self._database)
+        self._rollups.kept_from = self._retention.kept_from
         self._writing = threading.RLock()
         self._reading = threading.RLock()
         self._version = self._last_version()
@@ -126,7 +135,8 @@ class Ledger:
             migrate(client, cluster=target.cluster)
             if isinstance(prices, PriceBook):
                 prices = ArchivingPricer(prices, PriceArchive(client))
-            ledger = cls(client, prices, reader=connect(target), lock=lock, rules=rules, clock=clock)
+            reader = connect(target)
+            ledger = cls(client, prices, reader=reader, lock=lock, rules=rules, cluster=target.cluster, clock=clock)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -174,7 +184,7 @@ class Ledger:
         """
         with self._writing:
             try:
-                batch = self._new_evidence(observations)
+                batch, too_old = self._new_evidence(observations)
                 work = Work(self._next_version())
                 if len(batch) or links:
                     work = self._settler.work(batch, links, work.version)
@@ -189,25 +199,49 @@ class Ledger:
         return IngestReport(
             observations=len(observations),
             new=len(batch),
-            repeated=len(observations) - len(batch),
+            repeated=len(observations) - len(batch) - too_old,
             calls=work.count,
             calls_removed=len(work.dead),
             duplicates=work.duplicates,
             links=len(links),
+            too_old=too_old,
+            cut_short=work.cut_short,
         )
 
-    def _new_evidence(self, observations: Sequence[Observation]) -> Batch:
+    def _new_evidence(self, observations: Sequence[Observation]) -> tuple[Batch, int]:
+        """What is neither known nor too old, and how many are too old."""
         now = self._clock()
         batch = Batch([o if o.received_ns else replace(o, received_ns=now) for o in observations])
         if not len(batch):
-            return batch
+            return batch, 0
         # Of repeats within the batch, the earliest receipt stays.
         order = np.argsort(batch.received, kind="stable")
         _, first = np.unique(batch.content[order], return_index=True)
         new = np.zeros(len(batch), np.bool_)
         new[order[first]] = True
-        new &= ~self._gatherer.repeated(batch)
-        return batch if new.all() else batch.take(np.flatnonzero(new))
+        old = batch.started < self._retention.kept_from * 10**9
+        new &= ~old & ~self._gatherer.repeated(batch)
+        return batch if new.all() else batch.take(np.flatnonzero(new)), int(np.count_nonzero(old))
+
+    def retain(self, keep_days: int, *, dry_run: bool = False) -> list[Dropped]:
+        """Drop single calls, evidence and minutes of months that ended more than `keep_days` days ago.
+
+        Hours, days and counters stay: no total goes down. Evidence for what was dropped is refused from then on
+        (`IngestReport.too_old`).
+
+        Raises:
+            PermanentStoreError: fewer than `spanledger.ledger.retention.LEAST_DAYS` days.
+            RetryableStoreError: run it again.
+        """
+        with self._writing:
+            now = datetime.fromtimestamp(self._clock() / 10**9, UTC)
+            kept_from, partitions = self._retention.plan(keep_days, now)
+            if partitions and not dry_run:
+                self._roll_up(wait=False)
+                self._rollups.kept_from = int(kept_from.timestamp())
+                self._retention.drop(kept_from, partitions, self._next_version())
+                self._known.forget()
+            return partitions
 
     def reprice(
         self, since: date, until: date, *, org_id: str = "", dry_run: bool = False, prices: Pricer | None = None
@@ -236,14 +270,17 @@ class Ledger:
                     continue
                 if not dry_run:
                     self._rollups.begin(version, changes.minutes)
-                    repricer.write(changes)
                     self._rollups.touch(changes.minutes, restated=True)
+                    repricer.write(changes)
             yield from changes.summary
 
     def _write(self, batch: Batch, links: Sequence[SpanLink], work: Work) -> None:
         touched = work.added | work.restated
         if touched:
             self._rollups.begin(work.version, touched)
+            # Before the writes: if one of them fails although the store has it, nobody will write it again.
+            self._rollups.touch(work.added, restated=False)
+            self._rollups.touch(work.restated, restated=True)
         if work.dead:
             work.calls.append(writing.tombstones(work.dead, work.version))
         for rows in work.calls:
@@ -254,8 +291,6 @@ class Ledger:
         if work.tool_calls:
             rows = writing.tool_calls_table(work.tool_calls, work.version)
             self._database.insert("tool_calls_settled", rows, "writing tool calls")
-        self._rollups.touch(work.added, restated=False)
-        self._rollups.touch(work.restated, restated=True)
         if links:
             self._database.insert("span_links", writing.links_table(links, self._clock()), "writing span links")
         if len(batch):
