@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
@@ -21,6 +21,8 @@ class Answer:
     Attributes:
         usage: a copy of the provider's usage document; ``None`` when it sent none.
         error_type: set when the provider reports a failure inside an answer with HTTP status 200.
+        is_batch: it was computed by a batch job, at batch rates; ``batch_id`` names the job where that is known.
+        request_id: the provider's id of the request, where no response header tells it.
         is_billable: False for an answer that witnesses no call (a poll for a response that is still running).
         is_partial: the answer broke off before its usage was known.
         counts: what is billed per use, where the answer's content tells and the usage document does not.
@@ -36,7 +38,9 @@ class Answer:
     finish_reasons: tuple[str, ...] = ()
     tool_calls: Sequence[ToolCall] = ()
     error_type: str = ""
+    is_batch: bool = False
     batch_id: str = ""
+    request_id: str = ""
     is_billable: bool = True
     is_partial: bool = False
     counts: Mapping[str, int] | None = None
@@ -88,6 +92,8 @@ class Endpoint:
             captured.
         ask_for_usage: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
         counts_of_request: what a call is billed for by its request alone, from the body, read when the call starts.
+        read_item: of a list whose items are answers: reads one, given the URL path that the list came from.
+        read_items: of a file whose lines are answers: reads them all, later, from the file.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
         input_messages: prompts by span attribute; read only when content is captured, when the call starts.
         output_messages: generated messages in the conventions' JSON shape; read only when content is captured.
@@ -103,6 +109,8 @@ class Endpoint:
     new_reader: Callable[[bool, bool], StreamReader] | None = None
     ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None
     counts_of_request: Callable[[Mapping[str, Any]], Mapping[str, int] | None] | None = None
+    read_item: Callable[[str, Any], tuple[Endpoint, Answer, int] | None] | None = None
+    read_items: Callable[[bytes], Iterator[tuple[Endpoint, Answer, int]]] | None = None
     starts_late: bool = False
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     output_messages: Callable[[Mapping[str, Any]], list[Any]] | None = None

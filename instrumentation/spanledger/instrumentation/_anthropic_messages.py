@@ -293,3 +293,20 @@ MESSAGES: Final = Endpoint(
     input_messages=_input_messages,
     output_messages=_output_messages,
 )
+
+
+def _read_result(path: str, result: Any) -> tuple[Endpoint, Answer, int] | None:
+    """One line of a batch's results; what failed, was cancelled or expired is not billed."""
+    message = fields(fields(fields(result).get("result")).get("message"))
+    if not message:
+        return None
+    answer = _read_response(message)
+    answer.is_batch = True
+    answer.batch_id = path.removesuffix("/results").rpartition("/")[2]
+    return BATCHED, answer, 0
+
+
+BATCHED: Final = replace(MESSAGES, starts_late=True)
+RESULTS: Final = replace(
+    MESSAGES, request_keys=(), tool_results=None, input_messages=None, starts_late=True, read_item=_read_result
+)

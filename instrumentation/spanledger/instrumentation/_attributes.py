@@ -31,9 +31,12 @@ def of_answer(answer: Answer, found: dict[str, Any]) -> None:
         found[gen_ai.GEN_AI_RESPONSE_FINISH_REASONS] = answer.finish_reasons
     if answer.service_tier:
         found[names.SERVICE_TIER] = answer.service_tier
-    if answer.batch_id:
+    if answer.is_batch:
         found[names.IS_BATCH] = True
+    if answer.batch_id:
         found[names.BATCH_ID] = answer.batch_id
+    if answer.request_id:
+        found[names.REQUEST_ID] = answer.request_id
     if answer.attributes:
         found.update(answer.attributes)
 

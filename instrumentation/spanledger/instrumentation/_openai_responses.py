@@ -142,8 +142,13 @@ def _is_billed(item: Mapping[str, Any]) -> bool:
 
 def _read_polled(response: Mapping[str, Any]) -> Answer:
     answer = _read_response(response)
-    answer.is_billable = bool(response.get("background")) and text(response.get("status")) in _ENDED
+    answer.is_billable = _witnesses_a_call(response)
     return answer
+
+
+def _witnesses_a_call(response: Mapping[str, Any]) -> bool:
+    """Whether a response that was looked up tells what its own request could not: it ran in the background."""
+    return bool(response.get("background")) and text(response.get("status")) in _ENDED
 
 
 def _input_messages(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def _output_messages(response: Mapping[str, Any]) -> list[Any]:
 class ResponseReader:
     """Reads the events of a streamed response: the last event that shows the whole response tells all."""
 
-    __slots__ = ("_captures", "_is_polled", "_response")
+    __slots__ = ("_captures", "_response")
 
     def __init__(self, _hides_usage: bool, captures: bool) -> None:
         self._captures = captures
@@ -187,6 +192,17 @@ class ResponseReader:
         return answer
 
 
+class PollReader(ResponseReader):
+    """Reads the events of a response that is looked up."""
+
+    __slots__ = ()
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        answer = super().answer(is_complete=is_complete)
+        answer.is_billable = _witnesses_a_call(fields(self._response))
+        return answer
+
+
 RESPONSES: Final = Endpoint(
     operation="chat",
     request_keys=_KEYS,
@@ -200,6 +216,12 @@ RESPONSES: Final = Endpoint(
     attributes=MappingProxyType({gen_ai.OPENAI_API_TYPE: gen_ai.OPENAI_API_TYPE_VALUE_RESPONSES}),
 )
 POLL: Final = replace(
-    RESPONSES, request_keys=(), read_response=_read_polled, tool_results=None, input_messages=None, starts_late=True
+    RESPONSES,
+    request_keys=(),
+    read_response=_read_polled,
+    new_reader=PollReader,
+    tool_results=None,
+    input_messages=None,
+    starts_late=True,
 )
 COMPACT: Final = replace(RESPONSES, output_messages=None)

@@ -162,6 +162,35 @@ class Recorder:
         """An error of our own, met in the application's thread."""
         self._problems.ours(doing, error)
 
+    def witness(self, source: Call, endpoint: Endpoint, answer: Answer, made_ns: int) -> None:
+        """Record a call that was made elsewhere, whose answer came with that of another one (a batch's results).
+
+        Args:
+            source: the request that brought the answer.
+            endpoint: how to read its usage.
+            answer: the answer.
+            made_ns: when the call was made, ns since the epoch; 0: now.
+        """
+        call = Call()
+        call.recorder, call.endpoint, call.facts, call.context = self, endpoint, source.facts, source.context
+        call.span = call.tokens = None
+        call.model = ""
+        call.billed = source.facts.billed(answer.model)
+        call.is_stream = False
+        call.request = {}
+        call.block_labels, call.client_labels = source.block_labels, source.client_labels
+        call.answer = answer
+        call.started_wall_ns = made_ns or time_ns()
+        call.started_ns = perf_counter_ns()
+        call.opened()
+        call.finish()
+
+    def _witness_all(self, call: Call) -> None:
+        """Record the answers in a file."""
+        assert call.endpoint.read_items is not None
+        for endpoint, answer, made_ns in call.endpoint.read_items(call.document or b""):
+            self.witness(call, endpoint, answer, made_ns)
+
     def complete(self, call: Call, *, may_block: bool) -> None:
         """Write the call's span and metrics; where it may block, prices are resolved for it.
 
@@ -170,7 +199,12 @@ class Recorder:
         ended_ns = call.started_wall_ns + call.ended_ns - call.started_ns
         span = call.span
         try:
+            if call.endpoint.read_items is not None:
+                self._witness_all(call)
+                return
             answer = self._read(call)
+            if answer is None:
+                return
             if call.counts and call.outcome == FINISHED:
                 answer.counts = {**call.counts, **(answer.counts or {})}
             counted = call.endpoint.read_usage(answer)
@@ -190,13 +224,16 @@ class Recorder:
             if span is not None:
                 span.end(ended_ns)
 
-    def _read(self, call: Call) -> Answer:
+    def _read(self, call: Call) -> Answer | None:
+        """What was answered; ``None`` when that makes no call of it."""
         if call.answer is not None:
             return call.answer
         if call.reader is not None:
             return call.reader.answer(is_complete=call.outcome == FINISHED)
         if call.document is not None:
             return call.endpoint.read_response(document_of(call.document))
+        if call.endpoint.starts_late:
+            return None
         return Answer(is_partial=call.outcome != FAILED)  # nothing was read of an answer that may be billed
 
     def _attributes_of(self, call: Call, answer: Answer, counted: Counted, may_block: bool) -> dict[str, Any]:
@@ -252,7 +289,7 @@ class Recorder:
             model=model,
             at_ns=call.started_wall_ns,
             service_tier=answer.service_tier,
-            is_batch=bool(answer.batch_id),
+            is_batch=answer.is_batch,
             max_output_tokens=max_output_tokens,
         )
 
@@ -271,7 +308,8 @@ class Recorder:
             timed = {**common, _attributes.ERROR_TYPE: error_type}
         # The span's context lets exemplars point at it; metrics do not depend on its being sampled.
         exemplar = set_span_in_context(call.span, call.context) if call.span is not None else call.context
-        self._durations.record((call.ended_ns - call.started_ns) / 1e9, timed, exemplar)
+        if not answer.is_batch:
+            self._durations.record((call.ended_ns - call.started_ns) / 1e9, timed, exemplar)
         if call.first_chunk_ns:
             self._first_chunks.record((call.first_chunk_ns - call.started_ns) / 1e9, common, exemplar)
         for token_type, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):

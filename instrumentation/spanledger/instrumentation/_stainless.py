@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._batches import watch_items, watch_items_async
 from spanledger.instrumentation._bodies import watch_response
 from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import facts_of
@@ -191,6 +192,11 @@ class _Hooks:
             self._recorder.leave(call)
             if isinstance(answer, self._model):
                 self._complete(call, answer)
+            elif call.endpoint.read_item is not None:
+                self._watch_items(call, answer)
+            elif call.endpoint.read_items is not None:
+                call.document = _body(answer)
+                call.finish()
             elif isinstance(answer, self._stream):
                 self._watch(call, answer, watch)
             elif isinstance(answer, self._async_stream):
@@ -227,6 +233,21 @@ class _Hooks:
             call.finish()
         else:
             end_when_closed(stream.response, call, weakref.ref(watching), Call.abandon)
+
+    def _watch_items(self, call: Call, answer: Any) -> None:
+        iterator = getattr(answer, "_iterator", None)
+        if iterator is None or call.endpoint.read_item is None:
+            call.finish()  # a raw response: the application reads the lines itself
+            return
+        read_item = partial(call.endpoint.read_item, str(answer.http_response.request.url.path))
+        watcher: Any = watch_items_async if hasattr(iterator, "__anext__") else watch_items
+        answer._iterator = watcher(iterator, call, read_item)
+
+
+def _body(answer: Any) -> bytes | None:
+    """The body of a response that the SDK has read already."""
+    response = getattr(answer, "response", None) or _http_response(answer)
+    return response.content if getattr(response, "is_stream_consumed", False) else None
 
 
 def _http_response(answer: Any) -> Any:

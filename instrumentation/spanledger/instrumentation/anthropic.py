@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,8 +21,14 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
 )
 
 
+_RESULTS: Final = re.compile(r"/v1/messages/batches/([^/?]+)/results")
+
+
 def _find(method: str, url: str) -> Endpoint | None:
-    return _POSTS.get(url) if method == "post" else None
+    if method == "post":
+        return _POSTS.get(url)
+    # The results' URL is the one that the batch itself names: a whole one.
+    return messages.RESULTS if method == "get" and _RESULTS.search(url) else None
 
 
 def _replace_own_span(client: Any, options: Any) -> None:

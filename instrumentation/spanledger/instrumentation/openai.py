@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -10,6 +12,7 @@ from spanledger.instrumentation import _openai_chat as chat
 from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._batches import openai_items
 from spanledger.instrumentation._stainless import Sdk
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
@@ -29,6 +32,17 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
 )
 
 
+_BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
+    {
+        "chat.completion": replace(chat.CHAT, starts_late=True),
+        "text_completion": replace(chat.COMPLETIONS, starts_late=True),
+        "list": replace(chat.EMBEDDINGS, starts_late=True),
+        "response": replace(responses.RESPONSES, starts_late=True),
+    }
+)
+_FILE: Final = replace(
+    chat.EMBEDDINGS, input_messages=None, starts_late=True, read_items=partial(openai_items, endpoints=_BATCHED)
+)
 _RESPONSE: Final = "/responses/"
 
 
@@ -38,6 +52,8 @@ def _find(method: str, url: str) -> Endpoint | None:
         if found is None and url.startswith(_RESPONSE) and url.endswith("/cancel"):
             return responses.POLL
         return found
+    if method == "get" and url.startswith("/files/") and url.endswith("/content"):
+        return _FILE
     if method == "get" and url.startswith(_RESPONSE) and "/" not in url[len(_RESPONSE) :]:
         return responses.POLL
     return None
