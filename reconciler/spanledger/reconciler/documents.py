@@ -7,7 +7,7 @@ changed shape gives one readable line instead of a traceback.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn, cast
@@ -61,6 +61,13 @@ def objects(value: object, where: str) -> Iterator[Json]:
     """The elements of an array of objects. Raises `ShapeError`."""
     for index, element in enumerate(rows(value, where)):
         yield obj(element, f"{where}[{index}]")
+
+
+def named(names: Sequence[str], values: Sequence[Any], where: str) -> Json:
+    """A positional row by its columns' names. Raises `ShapeError`."""
+    if len(names) != len(values):
+        raise ShapeError(f"{where}: {len(values)} values for {len(names)} columns")
+    return dict(zip(names, values, strict=True))
 
 
 def text(value: object) -> str:

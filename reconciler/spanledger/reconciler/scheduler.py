@@ -119,6 +119,11 @@ class Scheduler:
             self._failures += 1
             _log.warning("scheduled sync of %s: %s", name, error)
             return
+        except Exception:  # noqa: BLE001 - see below
+            # The scheduler's threads are a boundary: a defect in one connector must not end the others' pulls.
+            self._failures += 1
+            _log.exception("scheduled sync of %s failed", name)
+            return
         for report in reports:
             if report.state is not State.OK:
                 _log.warning("scheduled sync of %s, %s: %s: %s", name, report.stream, report.state.value, report.detail)

@@ -26,7 +26,7 @@ from spanledger.reconciler.connector import (
     Setting,
 )
 from spanledger.reconciler.connectors.bedrock_usage_types import UsageType, read_usage_type, service_model
-from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rows, text
+from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
 from spanledger.reconciler.files.formats import FormatOptions
@@ -234,7 +234,8 @@ class _Report:
             start = _day(period.get("Start"))
             is_final = result.get("Estimated") is False
             for group in objects(result.get("Groups", []), "Groups"):
-                keys = dict(zip(groups, map(text, rows(group.get("Keys"), "Keys")), strict=True))
+                values = [text(key) for key in rows(group.get("Keys"), "Keys")]
+                keys = named(groups, values, "Keys")
                 metrics = obj(group.get("Metrics"), "Metrics")
                 yield self._line(start, keys, metrics, is_final, context)
 

@@ -29,7 +29,7 @@ from spanledger.reconciler.connector import (
     Setting,
 )
 from spanledger.reconciler.connectors.azure_meters import read_meter
-from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rows, text
+from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
 from spanledger.reconciler.files.formats import FormatOptions
@@ -290,8 +290,7 @@ class _Query:
         properties = obj(obj(page.document, "Azure's answer").get("properties"), "properties")
         names = [text(column.get("name")) for column in objects(properties.get("columns"), "columns")]
         for row in rows(properties.get("rows", []), "rows"):
-            cells = dict(zip(names, rows(row, "row"), strict=True))
-            yield self._line(cells, context)
+            yield self._line(named(names, rows(row, "row"), "row"), context)
 
     def _line(self, cells: Mapping[str, Any], context: Context) -> BillLine:
         cost = next(

@@ -26,7 +26,7 @@ from spanledger.reconciler.connector import (
     Setting,
 )
 from spanledger.reconciler.connectors.google_skus import Sku, read_sku
-from spanledger.reconciler.documents import Json, ShapeError, load, maybe_obj, obj, objects, quantity, rows, text
+from spanledger.reconciler.documents import Json, ShapeError, load, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, NoAuth
@@ -254,7 +254,7 @@ class _Export:
         known: dict[str, Sku] = {}
         for row in objects(document.get("rows") or [], "rows"):
             values = [maybe_obj(value).get("v") for value in rows(row.get("f"), "row")]
-            yield self._line(dict(zip(names, values, strict=True)), known, context)
+            yield self._line(named(names, values, "row"), known, context)
 
     def _line(self, cells: Mapping[str, Any], known: dict[str, Sku], context: Context) -> BillLine:
         description, service = text(cells.get("sku")), text(cells.get("service"))
@@ -309,7 +309,11 @@ class _Export:
 
 
 def _labels(said: object) -> Iterator[tuple[str, str]]:
-    for label in objects(load(text(said) or "[]"), "labels"):
+    try:
+        labels = load(text(said) or "[]")
+    except ValueError:
+        raise ShapeError(f"BigQuery sent labels that are not JSON: {text(said)[:60]!r}") from None
+    for label in objects(labels, "labels"):
         yield f"label.{text(label.get('key'))}", text(label.get("value"))
 
 

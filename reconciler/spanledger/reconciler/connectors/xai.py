@@ -287,7 +287,7 @@ def _invoice_lines(page: Page, context: Context) -> Iterator[BillLine]:
 def _cycle(cycle: Json) -> tuple[datetime, datetime]:
     try:
         first = date(int(text(cycle.get("year"))), int(text(cycle.get("month"))), 1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ShapeError(f"xAI's invoice preview names no billing cycle: {cycle}") from None
     following = next_month(first)
     return (
