@@ -3,7 +3,7 @@
     python bench/ledger.py [--batches 10] [--size 20000] [--mixed] [--profile]
 
 Every observation is a call of its own (the usual case): a dozen services of one team each, a few features and two
-models per service: a minute has some fifty label sets. ``--mixed`` draws team, feature, service and model independently:
+models per service: a minute has some fifty label sets. ``--mixed`` draws team, feature, service and model apart:
 20,000 label sets, the worst case for rollups.
 
 Only the ledger's part is timed: decoding and reading dialects happen before, the price book is the real one. A timing

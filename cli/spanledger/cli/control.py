@@ -30,6 +30,8 @@ from spanledger.exporters.access import AccessDeniedError, clickhouse_token
 from spanledger.exporters.compression import decode_body
 
 MAX_BODY_BYTES: Final = 1 << 30
+_CHDB: Final[Any] = chdb
+"""``connect`` has no type information in every version."""
 _FORMAT: Final = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _INSERT: Final = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\w+)[ \t]*\n", re.IGNORECASE)
 _SETTING: Final = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -114,7 +116,7 @@ class Control:
         return Response(answer, headers=headers, media_type="application/octet-stream")
 
     def _run(self, whole: bytes, values: Mapping[str, str]) -> tuple[bytes, str]:
-        connection: Any = chdb.connect(self.engine_path)
+        connection: Any = _CHDB.connect(self.engine_path)
         try:
             database = values.get("database", "")
             if database:

@@ -242,9 +242,13 @@ def _at_most(name: str, value: str, limit: int) -> int:
     return min(number, limit) if number > 0 else limit
 
 
+_CHDB: Final[Any] = chdb
+"""``connect`` has no type information in every version."""
+
+
 def _open(path: str) -> Any:
     try:
-        return chdb.connect(path)
+        return _CHDB.connect(path)
     except RuntimeError as error:
         raise SqlError(999, "STORE_CLOSED", f"the embedded store is not open: {error}") from error
 

@@ -385,7 +385,7 @@ def biller(otel_provider: str, server_address: str = "", model: str = "") -> str
 
 
 def otel_name(provider: str) -> str:
-    """``gen_ai.provider.name`` for a ledger's word (``azure_openai`` → ``azure.ai.openai``), itself where OTel has none."""
+    """``gen_ai.provider.name`` for a ledger's word (``azure_openai`` → ``azure.ai.openai``), or the word itself."""
     return _OTEL.get(provider, provider)
 
 
