@@ -20,9 +20,10 @@ from spanledger.ledger.client import store_errors
 from spanledger.reconciler.batch import SlotContent
 from spanledger.reconciler.clock import Clock, SystemClock
 from spanledger.reconciler.connections import Connection, ConnectionStore
+from spanledger.reconciler.connector import Account
 from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.engine import Engine, ProgressCallback, StreamReport, no_progress
-from spanledger.reconciler.errors import ConfigError, State, SyncError
+from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State, SyncError
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import ImportReport, import_files
 from spanledger.reconciler.fx import FxRates, Rate
@@ -159,6 +160,8 @@ class Bills:
             day = self.clock.now().date()
             try:
                 with self.opener.open(connection) as opened:
+                    if connection.account:
+                        _check_account(connection, opened.connector.identify(opened.opening, opened.api))
                     engine = Engine(self.store, self.clock, fx=self.rates())
                     source = opened.source()
                     extra = opened.connector.observation_streams(opened.opening, opened.api)
@@ -202,12 +205,7 @@ class Bills:
                 account = opened.connector.identify(opened.opening, opened.api)
                 if account is not None:
                     report = replace(report, account_id=account.id, account_name=account.name)
-                    if connection.account and account.id and account.id != connection.account:
-                        return replace(
-                            report,
-                            problem=f"the credential belongs to {account.id}, this connection to {connection.account}: "
-                            "add another connection for the other account",
-                        )
+                    _check_account(connection, account)
                     if pin and account.id and not connection.account:
                         self.connections.put(replace(connection, account=account.id))
                 trials = tuple(self._try(opened, stream) for stream in opened.source().streams)
@@ -362,6 +360,16 @@ class Bills:
     def _lock_of(self, connection: Connection) -> threading.Lock:
         with self._guard:
             return self._locks.setdefault((connection.org_id, connection.name), threading.Lock())
+
+
+def _check_account(connection: Connection, account: Account | None) -> None:
+    """Raises `PermanentSyncError`: the credential reads another account than the connection was made for."""
+    if account is not None and account.id and connection.account and account.id != connection.account:
+        raise PermanentSyncError(
+            State.AUTH_FAILED,
+            f"the credential belongs to {account.id}, this connection to {connection.account}: "
+            "add another connection for the other account",
+        )
 
 
 def _health(row: Sequence[Any], now: datetime) -> StreamHealth:

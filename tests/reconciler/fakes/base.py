@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
 
@@ -118,7 +118,7 @@ def serving(fake: Fake) -> Iterator[str]:
             length = int(self.headers.get("content-length") or 0)
             question = Question(
                 self.command,
-                parts.path,
+                unquote(parts.path),
                 tuple(parse_qsl(parts.query, keep_blank_values=True)),
                 {name.lower(): value for name, value in self.headers.items()},
                 self.rfile.read(length),

@@ -83,6 +83,7 @@ class FakeOpenAI(Fake):
         self.prefix = prefix
         self.costs: dict[date, list[dict[str, Any]]] = {}
         self.usage: dict[str, dict[date, list[dict[str, Any]]]] = {name: {} for name in GROUPS}
+        self.organization = "org-fake"
         self.now = lambda: datetime.now(UTC)
         self.rows_per_page = 0
         """A page also ends after this many results, as a page of many groups does; 0 means by buckets only."""
@@ -107,7 +108,7 @@ class FakeOpenAI(Fake):
             data = [{"object": "organization.project", "id": "proj_1", "name": "Default project", "status": "active"}]
             return answer(
                 {"object": "list", "data": data, "first_id": "proj_1", "last_id": "proj_1", "has_more": False},
-                openai_organization="org-fake",
+                openai_organization=self.organization,
             )
         if path == "/organization/projects/proj_1/api_keys":
             key = {
@@ -160,7 +161,8 @@ class FakeOpenAI(Fake):
         ]
         more = offset + len(page) < len(wanted)
         token = f"page_{self._bound(question)}-{offset + len(page)}" if more else None
-        return answer({"object": "page", "data": data, "has_more": more, "next_page": token})
+        document = {"object": "page", "data": data, "has_more": more, "next_page": token}
+        return answer(document, openai_organization=self.organization)
 
     @staticmethod
     def _bound(question: Question) -> str:

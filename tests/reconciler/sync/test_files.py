@@ -338,3 +338,28 @@ def test_a_folder_as_a_connection(rig, write, tmp_path):
     path.unlink()
     made.sync()
     assert made.lines() == []
+
+
+def test_azure_cost_details(write):
+    """Column names in any case, American dates, units that are only a number of tokens, other services left out."""
+    base = {
+        "Date": "11/03/2026", "MeterCategory": "Azure OpenAI", "MeterName": "gpt 4.1 Inp glbl Tokens",
+        "Quantity": "2.5",
+        "UnitOfMeasure": "1K", "CostInBillingCurrency": "0.0125", "BillingCurrencyCode": "EUR", "ChargeType": "Usage",
+        "ResourceId": "/subscriptions/s/resourceGroups/r/providers/x/accounts/AOAI", "SubscriptionId": "s",
+        "BillingPeriodStartDate": "11/01/2026",
+    }  # fmt: skip
+    path = write(
+        base,
+        {**base, "MeterCategory": "Storage"},
+        {**base, "ChargeType": "Refund", "CostInBillingCurrency": "-1", "Date": "2026-12-02"},
+        {**base, "MeterName": "Mystery", "UnitOfMeasure": "1 Hour"},
+    )
+    found, remarks = read(path)
+    first, refund, mystery = (fate.lines[0] for fate in found if fate.lines)
+    assert found[1].skipped == "Storage is no model use"
+    assert (first.model, first.token_class, first.quantity, first.unit) == ("gpt-4.1", "input_uncached", 2500, "tokens")
+    assert (first.start.date().isoformat(), first.slot, first.workspace) == ("2026-11-03", "2026-11", "aoai")
+    assert (refund.charge.value, refund.token_class, refund.start.day) == ("credit", "", 2)
+    assert (mystery.token_class, mystery.unit) == ("", "seconds")
+    assert remarks.counts == {"unclassified": 1}

@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import pickle
+import sys
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes.azure import SUBSCRIPTION, TENANT, FakeCostManagement, FakeEntra
@@ -188,3 +190,32 @@ def test_tokens_and_client_secrets_show_up_nowhere(rig, caplog: pytest.LogCaptur
     line = json.loads(google.key_file)["private_key"].splitlines()[3]
     text = caplog.text + repr(reports)
     assert [word for word in ("CANARY-client-secret", "eyJ-token-0", line) if word in text] == []
+
+
+def test_secret_managers_through_their_libraries(monkeypatch):
+    """AWS by id and JSON key, Google with the latest version; a refusal names the secret, never its content."""
+
+    class Aws:
+        def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803 - AWS's own name
+            if SecretId != "prod/openai":
+                raise PermissionError(f"AccessDenied {CANARY}")
+            return {"SecretString": json.dumps({"key": CANARY})}
+
+    class Google:
+        def access_secret_version(self, request: dict[str, str]) -> SimpleNamespace:
+            assert request["name"] == "projects/p/secrets/s/versions/latest"
+            return SimpleNamespace(payload=SimpleNamespace(data=CANARY.encode()))
+
+    monkeypatch.setitem(sys.modules, "boto3", SimpleNamespace(client=lambda _: Aws()))
+    manager = SimpleNamespace(SecretManagerServiceClient=Google)
+    monkeypatch.setitem(sys.modules, "google.cloud.secretmanager", manager)
+    resolver = Resolver({})
+    assert resolver.resolve("aws-sm:prod/openai#key", PLACE).reveal() == CANARY
+    assert resolver.resolve("gcp-sm:projects/p/secrets/s", PLACE).reveal() == CANARY
+    for reference, words in (("aws-sm:other", "PermissionError"), ("aws-sm:prod/openai#pin", "no JSON key 'pin'")):
+        with pytest.raises(ConfigError, match=words) as caught:
+            resolver.resolve(reference, PLACE)
+        assert CANARY not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ConfigError, match="secret-managers"):
+        resolver.resolve("aws-sm:prod/openai", PLACE)

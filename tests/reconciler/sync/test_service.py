@@ -62,12 +62,24 @@ def test_a_test_says_what_works_and_takes_nothing_over(make, org):
     assert (other.is_usable, "belongs to org_fake" in other.problem) == (False, True)
 
 
+def test_a_pull_with_another_accounts_key_takes_nothing_over(make, org):
+    """The key was exchanged for another organization's: no line of it gets into this connection."""
+    fake = FakeOpenAI()
+    fake.organization = "org-other"
+    fake.costs[DAY] = [cost("a, input", "1")]
+    bills = make(fake, KEY=fake.key)
+    (report,) = bills.sync(prod(org, account="org-fake"))
+    assert (report.state, "belongs to org-other" in report.detail) == (State.AUTH_FAILED, True)
+    fake.organization = "org-fake"
+    assert {each.state for each in bills.sync(prod(org, account="org-fake"))} == {State.OK}
+
+
 def test_a_test_names_the_missing_scope_and_the_steps(make, org):
     """The costs stream lacks a scope; the others work; the steps tell how to mend it."""
     fake = FakeOpenAI()
     bills = make(fake, KEY=fake.key)
     said = "You have insufficient permissions for this operation. Missing scopes: api.usage.read."
-    fake.fail_next(error(401, said), when=lambda question: question.path.endswith("/costs"))
+    fake.fail_next(error(401, said), when=lambda question: "line_item" in question.many("group_by"))
     report = bills.test(prod(org), pin=False)
     states = {each.stream: each.state for each in report.streams}
     assert states.pop("costs") is State.PERMISSION_MISSING

@@ -138,6 +138,7 @@ class OpenAI(Connector):
         title="OpenAI",
         base_url="https://api.openai.com/v1",
         own_hosts=("api.openai.com",),
+        burst=12,
         secrets=(
             SecretSetting(name="admin_key", help="an organization admin key (sk-admin-...)"),
             SecretSetting(
@@ -194,10 +195,15 @@ class OpenAI(Connector):
         return () if key is None else (OpenAIBatches(bearer(key)),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
-        del opening
-        response = api.send(ApiRequest(path="/organization/projects", params=(("limit", "1"),), permission=PERMISSION))
-        organization = response.headers.get("openai-organization", "")
-        return Account(organization) if organization else None
+        # Through the costs, because a key that may read usage alone cannot list projects.
+        day = opening.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+        params = (("start_time", str(int(day.timestamp()))), ("limit", "1"))
+        response = api.send(ApiRequest(path="/organization/costs", params=params, permission=PERMISSION))
+        known = response.headers.get("openai-organization", "")
+        for bucket in objects(maybe_obj(response.document).get("data", []), "data"):
+            for result in objects(bucket.get("results", []), "results"):
+                known = known or text(result.get("organization_id"))
+        return Account(known) if known else None
 
     def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
         del opening

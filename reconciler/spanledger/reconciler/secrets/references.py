@@ -4,11 +4,13 @@
 ``env:NAME``                          the environment variable NAME
 ``file:/path``                        the file's content without the final newline
 ``systemd:NAME``                      systemd credential NAME (``LoadCredential=``, below ``$CREDENTIALS_DIRECTORY``)
-``aws-sm:SECRET_ID[#JSON_KEY]``       AWS Secrets Manager, with the default AWS credentials (needs ``boto3``)
+``aws-sm:SECRET_ID[#JSON_KEY]``       AWS Secrets Manager, with the default AWS credentials
 ``gcp-sm:projects/P/secrets/S[/versions/V][#JSON_KEY]``
-                                      Google Secret Manager (needs ``google-cloud-secret-manager``)
+                                      Google Secret Manager, with the default Google credentials
 ``sealed:{...}``                      sealed in the ledger itself with the master key (`envelope`)
 ====================================  =====================================================================
+
+The secret managers' libraries come with ``pip install 'spanledger[secret-managers]'``.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ def _library(module: str, package: str, place: Place) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ConfigError(f"the secret of {place} needs the library {package}: pip install {package}") from None
+        raise ConfigError(f"the secret of {place} needs {package}: pip install 'spanledger[secret-managers]'") from None
 
 
 def _pick(value: str, key: str, what: str, place: Place) -> Secret:
