@@ -21,10 +21,11 @@ def readable_errors() -> Generator[None]:
     """Turn the parts' own one-line errors into ours: permanent ones are the user's to mend, others may pass."""
     from spanledger.collector.errors import StartupError
     from spanledger.ledger.errors import PermanentStoreError, RetryableStoreError
+    from spanledger.reconciler.errors import ConfigError
 
     try:
         yield
-    except (StartupError, PermanentStoreError) as error:
+    except (StartupError, PermanentStoreError, ConfigError) as error:
         raise UserError(str(error)) from error
     except RetryableStoreError as error:
         raise CommandError(str(error)) from error

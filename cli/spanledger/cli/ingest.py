@@ -12,7 +12,7 @@ from spanledger.cli import pricing
 from spanledger.collector.deadletter import DeadLetters
 from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, Intake
 from spanledger.collector.journal import Journal, JournalSettings
-from spanledger.collector.pipeline import Pipeline
+from spanledger.collector.pipeline import Pipeline, PipelineSettings
 from spanledger.collector.stats import Stats
 from spanledger.ledger.client import StoreTarget, check_directory
 from spanledger.ledger.store import Ledger
@@ -41,6 +41,7 @@ def open_ingest(
     prices: Path | None = None,
     journal_bytes: int = DEFAULT_JOURNAL_BYTES,
     request_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    keep_all_spans: bool = False,
 ) -> Generator[Ingest]:
     """Open the store and the journal in ``data``, and work the journal off in the background until the block ends.
 
@@ -51,6 +52,7 @@ def open_ingest(
         left: how many seconds may be spent, at the end, on working off what is still in the journal.
         journal_bytes: limit of the journal.
         request_bytes: limit of one request.
+        keep_all_spans: hand over the place of every span, not only in traces that hold model calls.
 
     Raises:
         StartupError, PermanentStoreError, RetryableStoreError: one readable line.
@@ -62,7 +64,14 @@ def open_ingest(
         stats = Stats()
         journal = Journal.open(data / "journal", JournalSettings(limit_bytes=journal_bytes), stats=stats)
         parts.callback(journal.close)
-        pipeline = Pipeline(journal, Dialects(), ledger, DeadLetters(data / "dead-letters"), stats=stats)
+        pipeline = Pipeline(
+            journal,
+            Dialects(),
+            ledger,
+            DeadLetters(data / "dead-letters"),
+            stats=stats,
+            settings=PipelineSettings(keep_all_spans=keep_all_spans),
+        )
         pipeline.start()
         parts.callback(lambda: pipeline.stop(left()))
         intake = Intake(journal, stats, max_body_bytes=request_bytes)

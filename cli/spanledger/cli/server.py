@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from spanledger.cli import runtime
+from spanledger.cli import background, runtime
 from spanledger.cli.addresses import Address
 from spanledger.cli.control import Control
 from spanledger.cli.ingest import Ingest, open_ingest
@@ -28,6 +28,7 @@ from spanledger.exporters import sql_endpoint, web
 from spanledger.exporters.access import Access
 from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
 from spanledger.ledger.client import StoreTarget, connect
+from spanledger.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -49,6 +50,12 @@ class ServeSettings:
     prices: Path | None = None
     """The user's price overrides."""
     insecure_no_auth: bool = False
+    keep_all_spans: bool = False
+    """Hand over the place of every span, not only in traces that hold model calls."""
+    sync: bool = True
+    """Pull bills on a schedule."""
+    keep_days: int = 0
+    """Days of single calls to keep; 0 keeps all."""
     journal_bytes: int
     request_bytes: int
     stop_seconds: float
@@ -104,6 +111,7 @@ class Server:
                 prices=settings.prices,
                 journal_bytes=settings.journal_bytes,
                 request_bytes=settings.request_bytes,
+                keep_all_spans=settings.keep_all_spans,
             )
         )
         self._listen(ingest, sockets)
@@ -148,9 +156,21 @@ class Server:
             apps["sql"] = sql_endpoint.create_app(self._client(), access=access("sql"))
         for name, app in apps.items():
             addresses[name] = self._host(Listener(name, app, sockets[name], settings.tls.get(name))).url
-        self._announce(addresses, intake, pipeline)
+        self._work_by_itself(ledger)
         for name in LISTENERS:
             self._report(f"{name:<10} {addresses.get(name, 'off')}")
+        self._report(f"{'ready':<10} data in {settings.data}; ledger in {settings.target.name}")
+        self._announce(addresses, intake, pipeline)  # last: whoever finds it finds everything ready
+
+    def _work_by_itself(self, ledger: Ledger) -> None:
+        if self._settings.sync:
+            pulling = background.scheduler(ledger, self._client())
+            pulling.start()
+            self._parts.callback(pulling.stop)
+        if self._settings.keep_days:
+            retention = background.Retention(ledger, self._settings.keep_days)
+            retention.start()
+            self._parts.callback(retention.stop)
 
     def _client(self) -> Client:
         """A further client of the store, closed at the end: readers must not wait for the writer."""

@@ -61,6 +61,16 @@ def serve(
         bool,
         option("--insecure-no-auth", "Serve without API tokens on addresses that the network can reach."),
     ] = False,
+    keep_all_spans: Annotated[
+        bool,
+        option("--keep-all-spans", "Remember the place of every span, not only in traces that hold model calls."),
+    ] = False,
+    sync: Annotated[
+        bool, option("--sync/--no-sync", "Pull the bills of all connections every hour and every night, and tie out.")
+    ] = True,
+    keep_days: Annotated[
+        int, option("--keep-days", "Drop single calls older than this many days; 0 keeps all. Sums are kept for good.")
+    ] = 0,
     journal_limit: Annotated[
         str, option("--journal-limit", "Bytes that may wait for the store before senders are told to wait.")
     ] = "8GiB",
@@ -77,13 +87,33 @@ def serve(
     Without --clickhouse the ledger lives in an embedded store under --data. Loopback addresses need no token; any other
     address needs one (`spanledger tokens create`) or --insecure-no-auth.
     """
+    from spanledger.cli import units
     from spanledger.cli.access import readable_errors
+    from spanledger.cli.server import ServeSettings
+    from spanledger.ledger.client import StoreTarget
 
     _log_to_stderr(log_level)
     given = {"otlp-grpc": otlp_grpc, "otlp-http": otlp_http, "http": http, "sql": sql}
-    tls = _tls(tls_cert, tls_key, tls_client_ca, tls_on, mtls_on)
+    addresses = {name: parse_address(text, f"--{name}") for name, text in given.items()}
+    if clickhouse:
+        addresses["sql"] = None  # that server has its own
     with readable_errors():
-        run(_settings(data, clickhouse, given, tls, prices, insecure_no_auth, journal_limit, max_request, stop_within))
+        run(
+            ServeSettings(
+                data=data,
+                target=StoreTarget.server(clickhouse) if clickhouse else StoreTarget.embedded(data),
+                addresses=addresses,
+                tls=_tls(tls_cert, tls_key, tls_client_ca, tls_on, mtls_on),
+                prices=prices,
+                insecure_no_auth=insecure_no_auth,
+                keep_all_spans=keep_all_spans,
+                sync=sync,
+                keep_days=keep_days,
+                journal_bytes=units.size(journal_limit, "--journal-limit"),
+                request_bytes=units.size(max_request, "--max-request"),
+                stop_seconds=units.seconds(stop_within, "--stop-within"),
+            )
+        )
 
 
 def run(settings: ServeSettings) -> None:
@@ -99,7 +129,6 @@ def run(settings: ServeSettings) -> None:
         signal.signal(number, ask_to_stop)
     server = Server(settings, _say)
     server.start()
-    _say(f"ready      data in {settings.data}; ledger in {settings.target.name}")
     stop.wait()
     # A second signal ends at once: the journal is safe at any moment.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,37 +136,6 @@ def run(settings: ServeSettings) -> None:
     _say(f"stopping   at most {settings.stop_seconds:g} s")
     server.stop()
     _say("stopped")
-
-
-def _settings(
-    data: Path,
-    clickhouse: str,
-    given: dict[str, str],
-    tls: dict[str, Tls],
-    prices: Path | None,
-    insecure_no_auth: bool,
-    journal_limit: str,
-    max_request: str,
-    stop_within: str,
-) -> ServeSettings:
-    from spanledger.cli import units
-    from spanledger.cli.server import ServeSettings
-    from spanledger.ledger.client import StoreTarget
-
-    addresses = {name: parse_address(text, f"--{name}") for name, text in given.items()}
-    if clickhouse:
-        addresses["sql"] = None  # the server has its own
-    return ServeSettings(
-        data=data,
-        target=StoreTarget.server(clickhouse) if clickhouse else StoreTarget.embedded(data),
-        addresses=addresses,
-        tls=tls,
-        prices=prices,
-        insecure_no_auth=insecure_no_auth,
-        journal_bytes=units.size(journal_limit, "--journal-limit"),
-        request_bytes=units.size(max_request, "--max-request"),
-        stop_seconds=units.seconds(stop_within, "--stop-within"),
-    )
 
 
 def _tls(cert: Path | None, key: Path | None, client_ca: Path | None, tls_on: str, mtls_on: str) -> dict[str, Tls]:
@@ -170,7 +168,8 @@ def _log_to_stderr(level: str) -> None:
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     if level.lower() != "debug":
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        for chatty in ("uvicorn", "apscheduler", "httpx"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _say(line: str) -> None:

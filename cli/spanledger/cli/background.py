@@ -1,0 +1,91 @@
+"""What a serving process does by itself: pull bills and tie out with them, and drop old single calls."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from clickhouse_connect.driver.client import Client
+
+from spanledger.ledger.errors import StoreError
+from spanledger.ledger.store import Ledger
+from spanledger.reconciler.clock import SystemClock
+from spanledger.reconciler.connections import Connection
+from spanledger.reconciler.scheduler import Scheduler
+from spanledger.reconciler.service import Bills
+from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.tieout.report import tie_out_period
+from spanledger.reconciler.tieout.run import Period
+
+_log = logging.getLogger(__name__)
+
+CLOSING_DAYS: Final = 10
+"""Days of a month during which the month before is tied out as well: providers still restate it."""
+RETENTION_SECONDS: Final = 86_400.0
+
+
+def scheduler(ledger: Ledger, client: Client) -> Scheduler:
+    """Pulls every connection regularly and ties its months out; `start` it.
+
+    Args:
+        ledger: takes the exact usage that batch results tell.
+        client: a client of the store, for the scheduler alone.
+
+    Raises:
+        ConfigError: the master key for stored secrets cannot be used.
+    """
+    bills = Bills.on(client, os.environ, ingest=lambda found: ledger.ingest(found, []))
+
+    def tie_out(connection: Connection) -> None:
+        today = datetime.now(UTC).date()
+        months = {today, today - timedelta(days=CLOSING_DAYS)}
+        for month in sorted({f"{day:%Y-%m}" for day in months}):
+            try:
+                tie_out_period(
+                    client,
+                    org_id=connection.org_id,
+                    period=Period.parse(month),
+                    only=connection.name,
+                    names=ModelNames(),
+                    clock=SystemClock(),
+                    today=today,
+                )
+            except StoreError as error:
+                _log.warning("tie-out of %s, %s: %s", connection.name, month, error)
+
+    return Scheduler(bills, after_sync=tie_out)
+
+
+class Retention:
+    """Drops single calls older than some days, at the start and once a day. Rollups and counters stay."""
+
+    def __init__(self, ledger: Ledger, keep_days: int) -> None:
+        """Keep so many whole days of `ledger`'s calls."""
+        self._ledger = ledger
+        self._keep_days = keep_days
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spanledger-retention", daemon=True)
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; waits for a running drop."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                dropped = self._ledger.retain(self._keep_days)
+            except StoreError as error:
+                _log.warning("old calls could not be dropped, trying again tomorrow: %s", error)
+            else:
+                if dropped:
+                    rows = sum(each.rows for each in dropped)
+                    _log.info("dropped %s rows older than %s days", rows, self._keep_days)
+            self._stopped.wait(RETENTION_SECONDS)
