@@ -67,7 +67,7 @@ def test_label_sets_keep_their_own_accounts(ingest, observe, org):
     assert found[REQUESTS, "azure_openai", "gpt-4o"] == (1, 0)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.lists(st.tuples(st.integers(1, 6), st.integers(0, 2)), min_size=1, max_size=4), min_size=1, max_size=5

@@ -189,6 +189,21 @@ def test_an_aggregate_never_bills_but_is_seen(ingest, observe, books):
     assert [row[4:] for row in books.witnesses()] == [("aggregate", "aggregate", Decimal("0.0115"))]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)])
+def test_an_agent_says_who_its_calls_are_for_whenever_it_ends(ingest, observe, books, order):
+    """The agent's span ends last and is often delivered last; its session reaches the calls that name none."""
+    evidence = [
+        observe(1, role=Role.AGGREGATE, usage=None, response_id="", session_id="s1", lasted=9),
+        observe(2, trace=1, parent=1, at=1),
+        observe(3, trace=1, parent=1, at=4, session_id="own"),
+    ]
+    for number in order:
+        ingest(evidence[number])
+    assert books.calls("session_id, witness_count") == [("s1", 1), ("own", 1)]
+    assert books.witnesses() == []
+    assert books.rows("SELECT sum(calls) FROM spanledger.usage_by_day WHERE org_id = {org:String}") == [(2,)]
+
+
 def test_a_link_that_comes_last_still_joins(ingest, observe, books):
     """Framework span, tool span, SDK span: only the middle one, arriving last, shows that both are one call."""
     outer = observe(1, response_id="", scope_name="framework", lasted=5)

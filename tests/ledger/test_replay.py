@@ -51,7 +51,7 @@ def feed(writer: Any, parts: list[list[Any]]) -> None:
 _fresh = itertools.count(1)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), cuts=st.integers(1, 7))
 def test_any_order_and_split(seed, cuts, world, new_writer, books_of):
     """Shuffled, cut into batches, some of it delivered again, with a new process in between: equal to all at once."""

@@ -59,6 +59,24 @@ def test_same_response_id_of_two_providers_is_two_calls(calls, observe, evidence
     assert (first.by_place, second.by_place) == (False, True)
 
 
+def test_a_gateways_client_and_the_gateway_are_one_call(calls, observe):
+    """The client knows the gateway's id and alias; the gateway knows the model, who bills, and the answer's real id."""
+    client = observe(1, response_id="chatcmpl-gw", request_id="http-1", request_model="smart", response_model="smart")
+    gateway = observe(
+        2,
+        response_id="",
+        request_id="chatcmpl-gw",
+        provider="anthropic",
+        request_model="claude",
+        response_model="claude",
+    )
+    raw = observe(3, trace=2, parent=2, role=Role.DETAIL, response_id="msg_1", usage=None, request_model="")
+    for evidence in ([client, gateway, raw], [raw, gateway, client]):
+        ((merged, witnesses),) = calls(*evidence)[0]
+        assert (merged.response_id, merged.provider, merged.request_model) == ("msg_1", "anthropic", "claude")
+        assert [reason for _, role, reason in witnesses if role == "duplicate"] == ["gateway_id"]
+
+
 @pytest.mark.parametrize("other", ["azure_openai", "openrouter", "", "openai"])
 def test_the_makers_name_goes_with_every_reseller(calls, observe, other):
     """SDKs name the maker, whoever looked at the host names who bills."""

@@ -47,7 +47,7 @@ def worlds(draw: Any, observe: Any) -> tuple[list[Observation], dict[tuple[bytes
                 role=draw(st.sampled_from([Role.LEAF, Role.LEAF, Role.LEAF, Role.DETAIL, Role.AGGREGATE])),
                 signal=draw(st.sampled_from(["span", "span", "span", "log"])),
                 response_id=draw(st.sampled_from(["", "", "a", "b", f"own{number}"])),
-                request_id=draw(st.sampled_from(["", "", "q"])),
+                request_id=draw(st.sampled_from(["", "", "q", "a"])),
                 scope_name=draw(st.sampled_from(["sdk", "framework"])),
                 service_name=draw(st.sampled_from(["app", "app", "other"])),
                 request_model=draw(st.sampled_from(["gpt-4o", "gpt-4o", "gpt-4o-2024-08-06", "claude", ""])),
@@ -55,6 +55,7 @@ def worlds(draw: Any, observe: Any) -> tuple[list[Observation], dict[tuple[bytes
                 provider=draw(st.sampled_from(["openai", "openai", "groq", "xai"])),
                 usage=draw(st.sampled_from(USAGES)),
                 status=status,
+                session_id=draw(st.sampled_from(["", "", "s1", "s2"])),
             )
         )
     return observations, parents
@@ -95,7 +96,7 @@ def test_components_settle_as_the_whole_does(data, observe, evidence):
     whole = settle(members, parents, rules)
     links = {("org", trace, span): parent for (trace, span), parent in parents.items()}
     parts = [
-        settle(component.members, component.parents, rules)
+        settle([*component.members, *component.around], component.parents, rules)
         for component in components([(m, Origin(None)) for m in members], links, rules)
     ]
 

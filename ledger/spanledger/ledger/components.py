@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from spanledger.ledger.matching import may_join_by_usage
 from spanledger.ledger.settlement import Evidence, Rules
 from spanledger.ledger.tree import MAX_DEPTH, SpanPlace
-from spanledger.semconv.observation import Role
+from spanledger.semconv.observation import Observation, Role
 
 OrgPlace = tuple[str, bytes, bytes]
 """(org, trace id, span id)"""
@@ -32,14 +32,19 @@ class Component:
     """Evidence that may belong together, all of one org.
 
     Attributes:
+        members: leaves and details.
+        around: aggregates above them that say who a call is for where they do not.
         parents: of every known span in the traces of the members.
         rows: rows of the batch among the members; the others were settled before.
+        is_news: whether anything in it, or around it, is new.
     """
 
     org_id: str
     members: list[Evidence]
+    around: list[Evidence]
     parents: dict[SpanPlace, bytes]
     rows: list[int]
+    is_news: bool
 
 
 class Union:
@@ -77,7 +82,8 @@ def components(
     for evidence, _ in members:
         o = evidence.observation
         if evidence.place is not None and o.signal == "span":
-            parents[o.org_id, o.trace_id, o.span_id] = o.parent_span_id
+            place = o.org_id, o.trace_id, o.span_id
+            parents[place] = max(parents.get(place, b""), o.parent_span_id)
     usable = [member for member in members if member[0].observation.role in (Role.LEAF, Role.DETAIL)]
     union = Union(len(usable))
     _tie_equals(usable, union)
@@ -87,25 +93,92 @@ def components(
     groups: dict[int, list[tuple[Evidence, Origin]]] = defaultdict(list)
     for number, member in enumerate(usable):
         groups[union.find(number)].append(member)
+    sayings = _Sayings([m for m in members if m[0].observation.role is Role.AGGREGATE], parents)
     by_trace: dict[tuple[str, bytes], dict[SpanPlace, bytes]] = defaultdict(dict)
-    if len(groups) < len(usable):
+    if len(groups) < len(usable) or sayings:
         for (org, trace, span), parent in parents.items():
             by_trace[org, trace][trace, span] = parent
     for group in groups.values():
         found = [evidence for evidence, _ in group]
         org = found[0].observation.org_id
+        around = sayings.about(found)
         places: dict[SpanPlace, bytes] = {}
-        if len(group) > 1:
+        if len(group) > 1 or around:
             for trace in {evidence.observation.trace_id for evidence in found}:
                 places |= by_trace.get((org, trace), {})
-        yield Component(org, found, places, [origin.row for _, origin in group if origin.row is not None])
+        rows = [origin.row for _, origin in group if origin.row is not None]
+        is_news = bool(rows) or any(origin.row is not None for _, origin in around)
+        yield Component(org, found, [evidence for evidence, _ in around], places, rows, is_news)
+
+
+_WHO: Final = ("session_id", "user_id", "team_id", "feature", "organization", "labels")
+_NAMED: Final = ("request_model", "response_model")
+
+
+class _Sayings:
+    """The aggregates that say who the calls below them are for."""
+
+    def __init__(self, aggregates: Sequence[tuple[Evidence, Origin]], parents: Mapping[OrgPlace, bytes]) -> None:
+        self._parents = parents
+        self._at: dict[OrgPlace, list[tuple[Evidence, Origin]]] = defaultdict(list)
+        for evidence, origin in aggregates:
+            o = evidence.observation
+            if evidence.place is not None and any(getattr(o, name) for name in (*_WHO, "request_model")):
+                self._at[o.org_id, o.trace_id, o.span_id].append((evidence, origin))
+        self._above: dict[OrgPlace, tuple[tuple[Evidence, Origin], ...]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
+    def about(self, members: Sequence[Evidence]) -> list[tuple[Evidence, Origin]]:
+        """Those above these leaves that say something which not all of them say themselves."""
+        if not self._at:
+            return []
+        found: dict[int, tuple[Evidence, Origin]] = {}
+        for evidence in members:
+            o = evidence.observation
+            if evidence.place is None or o.role is not Role.LEAF:
+                continue
+            for saying in self._look_up((o.org_id, o.trace_id, o.span_id)):
+                if _adds(saying[0].observation, o):
+                    found[saying[0].content] = saying
+        return list(found.values())
+
+    def _look_up(self, place: OrgPlace) -> tuple[tuple[Evidence, Origin], ...]:
+        org, trace, span = place
+        way: list[OrgPlace] = []
+        above: tuple[tuple[Evidence, Origin], ...] = ()
+        for _ in range(MAX_DEPTH):
+            here = (org, trace, span)
+            if here in self._above:
+                above = self._above[here]
+                break
+            way.append(here)
+            parent = self._parents.get(here, b"")
+            if not parent or parent in (span, place[2]):
+                break
+            span = parent
+        for step in reversed(way):
+            parent = self._parents.get(step, b"")
+            above = (*self._at.get((org, trace, parent), ()), *above)
+            self._above[step] = above
+        return above
+
+
+def _adds(aggregate: Observation, leaf: Observation) -> bool:
+    if not any(getattr(leaf, name) for name in _NAMED) and aggregate.request_model:
+        return True
+    return any(getattr(aggregate, name) and not getattr(leaf, name) for name in _WHO) or bool(
+        aggregate.labels.keys() - leaf.labels.keys()
+    )
 
 
 def _tie_equals(usable: Sequence[tuple[Evidence, Origin]], union: Union) -> None:
     first: dict[tuple[str, str, Any], int] = {}
     for number, (evidence, _) in enumerate(usable):
         o = evidence.observation
-        for kind, value in (("span", evidence.place), ("response", o.response_id), ("request", o.request_id)):
+        # What is a request's id to one may be the answer's id to another.
+        for kind, value in (("span", evidence.place), ("id", o.response_id), ("id", o.request_id)):
             if value:
                 union.join(first.setdefault((kind, o.org_id, value), number), number)
 

@@ -68,8 +68,7 @@ class _Frontier:
     """Keys by which the next look-up goes, and the time they are about (ns since the epoch)."""
 
     traces: set[str] = field(default_factory=set[str])
-    responses: set[int] = field(default_factory=set[int])
-    requests: set[int] = field(default_factory=set[int])
+    ids: set[int] = field(default_factory=set[int])
     usages: dict[str, tuple[set[int], set[int]]] = field(default_factory=dict[str, tuple[set[int], set[int]]])
     first: int = 2**63 - 1
     last: int = 0
@@ -133,16 +132,15 @@ class Gatherer:
             return
         window = _window(batch, np.arange(len(batch)))
         days = _days(window)
-        asked = [(batch.trace, "traces"), (batch.response, "responses"), (batch.request, "requests")]
-        for column, name in asked:
+        for column in (batch.trace, batch.response, batch.request):
             rows = np.flatnonzero(self._known.may_hold(column, days))
             if not len(rows):
                 continue
             frontier.widen(int(batch.started[rows].min()), int(batch.ended[rows].max()))
-            if name == "traces":
+            if column is batch.trace:
                 frontier.traces |= {batch.observations[row].trace_id.hex() for row in rows.tolist()}
             else:
-                getattr(frontier, name).update(column[rows].tolist())
+                frontier.ids.update(column[rows].tolist())
         if self._rules.usage_join:
             self._extend_by_usage(frontier, batch, days)
 
@@ -185,8 +183,8 @@ class Gatherer:
         found: list[Evidence] = []
         for chunk in _chunks(sorted(frontier.traces)):
             found += self._evidence("evidence_by_trace", {"traces": chunk, **window})
-        for responses, requests in _paired_chunks(sorted(frontier.responses), sorted(frontier.requests)):
-            found += self._evidence("evidence_by_key", {"responses": responses, "requests": requests, **window})
+        for chunk in _chunks(sorted(frontier.ids)):
+            found += self._evidence("evidence_by_id", {"ids": chunk, **window})
         near = {
             "low": max(frontier.first - LONGEST_CALL_NS, 0),
             "high": frontier.last + self._rules.tolerance_ns,
@@ -206,7 +204,7 @@ class Gatherer:
         found: dict[tuple[str, bytes, bytes], bytes] = {}
         for chunk in _chunks(sorted(trace.hex() for trace in traces)):
             for org, trace, span, parent in self._database.rows("links_by_trace", {"traces": chunk}, _DOING):
-                found[org, bytes(trace), bytes(span)] = bytes(parent)
+                found[org, bytes(trace), bytes(span)] = bytes(parent) if any(parent) else b""
         return found
 
     # -- sorting -----------------------------------------------------------------------------------------------------
@@ -228,9 +226,9 @@ class Gatherer:
         lone: list[int] = []
         for component in components(members, parents, self._rules):
             rows = component.rows
-            if len(component.members) == 1:
+            if len(component.members) == 1 and not component.around:
                 lone += rows if component.members[0].observation.role is Role.LEAF else []
-            elif rows or links:
+            elif component.is_news or links:
                 gathered.components.append(component)
         if lone:
             gathered.alone = np.sort(np.concatenate([gathered.alone, np.array(lone, np.int64)]))
@@ -240,8 +238,11 @@ class Gatherer:
         """Which rows share a trace, a span, an id or a usage with anything else at hand."""
         others = Batch([e.observation for e in stored]) if stored else None
         company = np.zeros(len(batch), np.bool_)
-        for name in ("trace", "response", "request"):
-            company |= _shared(getattr(batch, name), getattr(others, name) if others else None)
+        company |= _shared(batch.trace, others.trace if others else None)
+        # What is a request's id to one may be the answer's id to another.
+        ids = np.concatenate([batch.response, batch.request])
+        shared = _shared(ids, np.concatenate([others.response, others.request]) if others else None)
+        company |= shared[: len(batch)] | shared[len(batch) :]
         if self._rules.usage_join and (others or len(batch.columns["scope_name"].dictionary) > 1):
             company |= _shared(batch.usage, others.usage if others else None)
         return company

@@ -50,6 +50,11 @@ def merge(
     timed = next((leaf for leaf in leaves if leaf.ended_ns > leaf.started_ns), best)
     labels: dict[str, str] = {}
     outward = (*inner_first, *details, *around)
+    # A gateway's client knows the gateway's id and model alias; the gateway knows who answered.
+    answers = {o.response_id for o in everything if o.response_id}
+    gateways = [o for o in everything if o.request_id in answers]
+    gateway_ids = {o.request_id for o in gateways}
+    informed = (*gateways, *everything)
     for leaf in outward:
         for name, value in leaf.labels.items():
             labels.setdefault(name, value)
@@ -60,7 +65,7 @@ def merge(
     def known(field: Callable[[Observation], T | None]) -> T | None:
         return next((value for value in map(field, everything) if value is not None), None)
 
-    requested, answered = (_fullest([getattr(o, f) for o in everything]) for f in ("request_model", "response_model"))
+    requested, answered = (_fullest([getattr(o, f) for o in informed]) for f in ("request_model", "response_model"))
     if not requested and not answered:
         requested = text(lambda o: o.request_model, around)
     return replace(
@@ -69,11 +74,12 @@ def merge(
         started_ns=timed.started_ns,
         ended_ns=timed.ended_ns,
         ttft_ns=known(lambda o: o.ttft_ns),
-        provider=_provider(leaves, details),
+        provider=_provider(gateways, everything),
         operation=text(lambda o: o.operation),
         request_model=requested,
         response_model=answered,
-        response_id=text(lambda o: o.response_id),
+        response_id=text(lambda o: "" if o.response_id in gateway_ids else o.response_id)
+        or text(lambda o: o.response_id),
         request_id=text(lambda o: o.request_id),
         usage=merge_usage([observation.usage for observation in everything]),
         error_type=text(lambda o: o.error_type) if best.status == "error" else "",
@@ -104,14 +110,17 @@ def merge(
     )
 
 
-def _provider(leaves: Sequence[Observation], details: Sequence[Observation]) -> str:
-    named = [o.provider for o in (*leaves, *details) if o.provider]
+def _provider(gateways: Sequence[Observation], observations: Sequence[Observation]) -> str:
+    told = next((o.provider for o in gateways if o.provider not in ("", SELF_HOSTED)), "")
+    if told:
+        return told
+    named = [o.provider for o in observations if o.provider]
     # Whoever names the reseller has looked at the host; the maker's name comes with the SDK.
     chosen = next((name for name in named if name not in MAKERS), named[0] if named else "")
     if chosen != SELF_HOSTED:
         return chosen
     # The host may be a gateway of one's own: its own span knows where the call went.
-    routed = (o.provider for o in (*leaves, *details) if o.dialect in GATEWAYS and o.provider not in ("", SELF_HOSTED))
+    routed = (o.provider for o in observations if o.dialect in GATEWAYS and o.provider not in ("", SELF_HOSTED))
     return next(routed, chosen)
 
 

@@ -64,7 +64,7 @@ class Settler:
         work.cut_short = gathered.cut_short
         if len(gathered.alone):
             self._alone(batch if len(gathered.alone) == len(batch) else batch.take(gathered.alone), work)
-        settled = [settle(component.members, component.parents, self._rules) for component in gathered.components]
+        settled = [settle([*c.members, *c.around], c.parents, self._rules) for c in gathered.components]
         calls = [call for settlement in settled for call in settlement.calls]
         if calls:
             self._together(calls, gathered.components, work)

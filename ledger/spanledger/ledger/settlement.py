@@ -9,6 +9,7 @@ What joins evidence, strongest first (each join keeps its reason):
     same_span      one trace id and span id, from two exporters or from a span and its log record
     response_id    the provider's id of the answer
     request_id     the provider's id of the request
+    gateway_id     the id that a gateway gave its client as the answer's, and that it keeps as the request's
     ancestor       one leaf span around another, and both can describe one model request
     usage_join     no id on one side: same service, model, equal usage, overlapping time, different emitters
     detail         a detail joins the call of its span, of its nearest leaf ancestor, or of its ids
@@ -137,7 +138,8 @@ class _Settling:
         known = dict(parents)
         for evidence in members:
             if evidence.place is not None and evidence.observation.signal == "span":
-                known[evidence.place] = evidence.observation.parent_span_id
+                # Two exporters may disagree about a span's parent: any order must choose the same.
+                known[evidence.place] = max(known.get(evidence.place, b""), evidence.observation.parent_span_id)
         for node, evidence in enumerate(self.nodes):
             if evidence.place is not None:
                 self.at[evidence.place].append(node)
@@ -219,6 +221,10 @@ class _Settling:
                     earlier = next(fitting, None)
                     if earlier is not None:
                         self._join(earlier, node, field)
+        answers = {value: node for node in reversed(nodes) for value in self._ids(node, "response_id")}
+        for node in nodes:
+            for value in sorted(self._ids(node, "request_id") & answers.keys()):
+                self._join(answers[value], node, "gateway_id")
 
     def _same_id(self, one: int, other: int, field: str) -> bool:
         first, second = self.nodes[one].observation, self.nodes[other].observation

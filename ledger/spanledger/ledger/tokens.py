@@ -133,4 +133,4 @@ def _hash(token: str) -> bytes:
 
 
 def _time(ns: int) -> datetime:
-    return datetime.fromtimestamp(ns // 10**9, UTC)
+    return datetime.fromtimestamp(ns // 10**6 / 1000, UTC)
