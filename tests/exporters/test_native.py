@@ -152,7 +152,12 @@ def test_it_is_chosen_by_the_url(books, serve):
 def test_an_answer_frees_its_session(books, engine):
     """Exhausted, closed half-way, closed at once or failing: every handle on the engine is closed again."""
     request = SqlRequest(query="SELECT number FROM numbers(300000)", default_format="Native")
-    failing = SqlRequest(query="SELECT throwIf(number = 200000) FROM numbers(300000)", default_format="Native")
+    # One thread, small blocks: the engine must have answered with a block before it fails.
+    failing = SqlRequest(
+        query="SELECT throwIf(number = 200000) FROM numbers(300000)",
+        default_format="Native",
+        settings={"max_threads": "1", "max_block_size": "1000"},
+    )
     for asked, steps in ((request, 10**6), (request, 1), (request, 0), (failing, 10**6)):
         blocks = engine.run(asked).blocks
         connection = blocks._connection
