@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spanledger import instrumentation
 from spanledger.instrumentation import _settings
-from spanledger.instrumentation._runtime import SDKS
+from spanledger.instrumentation._sdks import SDKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "instrument.md").read_text()
 

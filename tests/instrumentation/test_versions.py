@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spanledger.instrumentation._runtime import SDKS
+from spanledger.instrumentation._sdks import SDKS
 
 PROJECT: dict[str, Any] = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 OLDEST = dict(

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -24,31 +23,7 @@ from spanledger.instrumentation._patching import Patches, Wrapper, when_imported
 from spanledger.instrumentation._prices import LazyPrices, Prices
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._recorder import Recorder
-from spanledger.instrumentation.anthropic import ANTHROPIC
-from spanledger.instrumentation.botocore import BOTOCORE
-from spanledger.instrumentation.google_genai import GOOGLE_GENAI
-from spanledger.instrumentation.openai import OPENAI
-
-
-class Sdk(Protocol):
-    """An SDK that we know: its distribution's name, its module, the supported versions as pip writes them."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def module(self) -> str: ...
-
-    @property
-    def requires(self) -> str: ...
-
-    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
-        """Patch the imported module; what it lacks is reported to `problems`, and the rest still works."""
-        ...
-
-
-_ALL: Final[tuple[Sdk, ...]] = (OPENAI, ANTHROPIC, GOOGLE_GENAI, BOTOCORE)
-SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})
+from spanledger.instrumentation._sdks import SDKS, Sdk
 
 # Whose flush and shutdown must find our spans and measurements written.
 _PROVIDERS: Final = (("opentelemetry.sdk.trace", "TracerProvider"), ("opentelemetry.sdk.metrics", "MeterProvider"))

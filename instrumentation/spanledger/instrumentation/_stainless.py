@@ -35,7 +35,6 @@ class Sdk:
     Attributes:
         name: the module's and the distribution's name.
         wire: the provider whose API it speaks, for hosts that nobody knows.
-        requires: the supported versions, as pip writes them.
         clients: the client classes, synchronous and asynchronous.
         find: the endpoint of a request, by method (lower case) and URL path, or ``None`` for what is not billed.
         prepare: a last change to a request that we record: gets the client and the request options.
@@ -43,15 +42,9 @@ class Sdk:
 
     name: str
     wire: str
-    requires: str
     clients: tuple[str, str]
     find: Callable[[str, str], Endpoint | None]
     prepare: Callable[[Any, Any], None] | None = None
-
-    @property
-    def module(self) -> str:
-        """The module whose import makes the SDK patchable."""
-        return self.name
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
         """Patch the imported SDK."""

@@ -54,7 +54,6 @@ def _replace_own_span(client: Any, options: Any) -> None:
 ANTHROPIC: Final = Sdk(
     name="anthropic",
     wire="anthropic",
-    requires="anthropic >= 0.49.0",
     clients=("Anthropic", "AsyncAnthropic"),
     find=_find,
     prepare=_replace_own_span,

@@ -46,8 +46,6 @@ class Botocore:
     """The SDK as the runtime knows it."""
 
     name: str = "botocore"
-    module: str = "botocore.client"
-    requires: str = "botocore >= 1.40.0"
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""

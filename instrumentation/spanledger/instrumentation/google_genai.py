@@ -50,8 +50,6 @@ class GoogleGenAI:
     """The SDK as the runtime knows it."""
 
     name: str = "google-genai"
-    module: str = "google.genai"
-    requires: str = "google-genai >= 1.51.0"
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""

@@ -13,13 +13,14 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from spanledger.instrumentation import _runtime
+from spanledger.instrumentation._sdks import SDKS
 
 
 class _SdkInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     sdk: str
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        return (_runtime.SDKS[self.sdk].requires,)
+        return (SDKS[self.sdk].requires,)
 
     def _instrument(self, **kwargs: Any) -> None:
         _runtime.instrument(

@@ -62,7 +62,6 @@ def _find(method: str, url: str) -> Endpoint | None:
 OPENAI: Final = Sdk(
     name="openai",
     wire="openai",
-    requires="openai >= 1.55.3",
     clients=("OpenAI", "AsyncOpenAI"),
     find=_find,
 )

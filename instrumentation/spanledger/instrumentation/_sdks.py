@@ -1,0 +1,74 @@
+"""The SDKs that we know. What reads them is loaded only when the SDK itself is imported: an application pays for what
+it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._recorder import Recorder
+
+
+class Patcher(Protocol):
+    """What a module about an SDK provides."""
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch the imported module; what it lacks is reported to `problems`, and the rest still works."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdk:
+    """An SDK.
+
+    Attributes:
+        name: its distribution's name.
+        module: the module whose import makes it patchable.
+        requires: the supported versions, as pip writes them.
+        patcher: where its `Patcher` is, ``module:name``.
+    """
+
+    name: str
+    module: str
+    requires: str
+    patcher: str
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch the SDK, which has been imported."""
+        home, _, name = self.patcher.partition(":")
+        patcher: Patcher = getattr(import_module(home), name)
+        return patcher.patch(module, recorder, problems)
+
+
+_ALL: Final = (
+    Sdk(
+        name="openai",
+        module="openai",
+        requires="openai >= 1.55.3",
+        patcher="spanledger.instrumentation.openai:OPENAI",
+    ),
+    Sdk(
+        name="anthropic",
+        module="anthropic",
+        requires="anthropic >= 0.49.0",
+        patcher="spanledger.instrumentation.anthropic:ANTHROPIC",
+    ),
+    Sdk(
+        name="google-genai",
+        module="google.genai",
+        requires="google-genai >= 1.51.0",
+        patcher="spanledger.instrumentation.google_genai:GOOGLE_GENAI",
+    ),
+    Sdk(
+        name="botocore",
+        module="botocore.client",
+        requires="botocore >= 1.40.0",
+        patcher="spanledger.instrumentation.botocore:BOTOCORE",
+    ),
+)
+SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})
