@@ -195,6 +195,12 @@ class Clients:
             options = {"api_key": ANTHROPIC_KEY, **options}
         return getattr(anthropic, cls)(**{"http_client": http, "max_retries": 0, **options})
 
+    def groq(self, cls: str = "Groq", **options: Any) -> Any:
+        import groq
+
+        http = towards(self._provider, "groq", is_async=cls.startswith("Async"))
+        return getattr(groq, cls)(**{"api_key": "gsk_test", "http_client": http, "max_retries": 0, **options})
+
 
 @pytest.fixture
 def clients(provider: Provider) -> Clients:

@@ -70,5 +70,11 @@ _ALL: Final = (
         requires="botocore >= 1.40.0",
         patcher="spanledger.instrumentation.botocore:BOTOCORE",
     ),
+    Sdk(
+        name="groq",
+        module="groq",
+        requires="groq >= 0.13.1",
+        patcher="spanledger.instrumentation.groq:GROQ",
+    ),
 )
 SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})

@@ -53,3 +53,9 @@ class BotocoreInstrumentor(_SdkInstrumentor):
     """Records the calls of Amazon Bedrock through botocore and boto3."""
 
     sdk = "botocore"
+
+
+class GroqInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Groq SDK."""
+
+    sdk = "groq"
