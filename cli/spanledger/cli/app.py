@@ -28,6 +28,7 @@ from spanledger.cli.commands import (
     prices,
     query,
     reconcile,
+    reprice,
     serve,
     sync,
     tokens,
@@ -91,7 +92,7 @@ def build() -> typer.Typer:
             "refresh": prices.refresh,
         },
     )
-    app.command("reprice")(prices.reprice)
+    app.command("reprice")(reprice.reprice)
     _group(
         app,
         "tokens",

@@ -1,8 +1,8 @@
 """The control listener: how other commands of the same user write while the server owns the store.
 
 Loopback only, a random port and a random secret, both in the data directory's ``server.json``, which its owner alone
-can read. Two things are served: ClickHouse's HTTP interface with writes (so that every command uses the same client on
-any kind of store), and the import of OTLP bodies into a named organisation.
+can read. Three things are served: ClickHouse's HTTP interface with writes (so that every command uses the same client
+on any kind of store), the import of OTLP bodies into a named organisation, and pricing calls anew.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import chdb
 import lz4.frame  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
+from spanledger.cli import repricing
+from spanledger.cli.repricing import Feed
 from spanledger.collector import http_receiver
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.intake import Intake
@@ -53,12 +55,14 @@ class Control:
         engine_path: the embedded store that this process has open; ``""`` when the ledger is on a ClickHouse server.
         intake: the door to the journal.
         settle: waits until the journal is worked off, for at most the given seconds; whether it is.
+        reprice: prices calls anew by the parameters of a request (`spanledger.cli.repricing`).
     """
 
     secret: str
     engine_path: str
     intake: Intake
     settle: Callable[[float], bool]
+    reprice: Callable[[Mapping[str, str]], Feed]
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -71,6 +75,7 @@ class Control:
                     http_receiver.create_app(self.intake, Authenticator(_OrgOfCaller(self.secret), required=True)),
                 ),
                 Route("/settle", self._settle, methods=["POST"]),
+                Route(repricing.PATH, self._reprice, methods=["POST"]),
             ]
         )
 
@@ -92,6 +97,16 @@ class Control:
             return refusal
         seconds = float(request.query_params.get("seconds", "30"))
         return JSONResponse({"settled": await anyio.to_thread.run_sync(self.settle, seconds)})
+
+    async def _reprice(self, request: Request) -> Response:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            lines = self.reprice(request.query_params)
+        except ValueError as error:
+            return PlainTextResponse(str(error), status_code=400)
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
 
     async def _sql(self, request: Request) -> Response:
         refusal = self._refusal(request)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from spanledger.cli.errors import CommandError
 
@@ -46,6 +47,24 @@ class RunningServer:
         """The store behind the control listener, as a ClickHouse URL with its password."""
         return self.control_url.replace("://", f"://{CONTROL_USER}:{self.secret}@", 1) + "/"
 
+    def lines(self, path: str, parameters: dict[str, str]) -> Iterator[bytes]:
+        """Ask the control listener for something that it answers line by line, as it goes.
+
+        Raises:
+            CommandError: it does not answer, refuses, or ends in the middle of a line.
+        """
+        import http.client
+        import urllib.error
+
+        try:
+            with self._ask(path, parameters, b"") as answer:
+                yield from answer
+        except urllib.error.HTTPError as error:
+            reason = error.read().decode("utf-8", "replace")
+            raise CommandError(f"the server (process {self.pid}) refuses: {reason or error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"the server (process {self.pid}) does not answer: {error}") from error
+
     def post(self, path: str, parameters: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """Ask the control listener; HTTP status and body.
 
@@ -53,19 +72,23 @@ class RunningServer:
             CommandError: it does not answer.
         """
         import urllib.error
-        import urllib.parse
-        import urllib.request
 
-        url = f"{self.control_url}{path}?{urllib.parse.urlencode(parameters)}"
-        headers = {"authorization": f"Bearer {self.secret}", "content-type": "application/octet-stream"}
         try:
-            request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - http, from our own file
-            with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310
+            with self._ask(path, parameters, body) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
         except OSError as error:
             raise CommandError(f"the server (process {self.pid}) does not answer: {error}") from error
+
+    def _ask(self, path: str, parameters: dict[str, str], body: bytes) -> Any:
+        import urllib.parse
+        import urllib.request
+
+        url = f"{self.control_url}{path}?{urllib.parse.urlencode(parameters)}"
+        headers = {"authorization": f"Bearer {self.secret}", "content-type": "application/octet-stream"}
+        request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - http, from our own file
+        return urllib.request.urlopen(request, timeout=600)  # noqa: S310
 
     def write(self, data: Path) -> None:
         """Announce the server, readable by its owner alone."""

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from spanledger.cli import background, runtime
+from spanledger.cli import background, repricing, runtime
 from spanledger.cli.addresses import Address
 from spanledger.cli.control import Control
 from spanledger.cli.ingest import Ingest, open_ingest
@@ -22,8 +23,6 @@ from spanledger.collector import http_receiver
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.binding import token_required
 from spanledger.collector.grpc_receiver import GrpcReceiver, GrpcSettings, TlsFiles
-from spanledger.collector.intake import Intake
-from spanledger.collector.pipeline import Pipeline
 from spanledger.exporters import sql_endpoint, web
 from spanledger.exporters.access import Access
 from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
@@ -117,7 +116,7 @@ class Server:
         self._listen(ingest, sockets)
 
     def _listen(self, ingest: Ingest, sockets: dict[str, socket.socket]) -> None:
-        settings, ledger, intake, pipeline = self._settings, ingest.ledger, ingest.intake, ingest.pipeline
+        settings, ledger, intake = self._settings, ingest.ledger, ingest.intake
         any_tokens = ledger.tokens.any()
         required = {
             name: token_required(
@@ -160,7 +159,7 @@ class Server:
         for name in LISTENERS:
             self._report(f"{name:<10} {addresses.get(name, 'off')}")
         self._report(f"{'ready':<10} data in {settings.data}; ledger in {settings.target.name}")
-        self._announce(addresses, intake, pipeline)  # last: whoever finds it finds everything ready
+        self._announce(addresses, ingest)  # last: whoever finds it finds everything ready
 
     def _work_by_itself(self, ledger: Ledger) -> None:
         if self._settings.sync:
@@ -202,14 +201,15 @@ class Server:
         self._parts.callback(lambda: listener.stop(min(5.0, self._left())))
         return listener
 
-    def _announce(self, addresses: dict[str, str], intake: Intake, pipeline: Pipeline) -> None:
+    def _announce(self, addresses: dict[str, str], ingest: Ingest) -> None:
         secret = secrets.token_urlsafe(32)
         path = self._settings.target.path
         control = Control(
             secret=secret,
             engine_path=os.path.realpath(path) if path is not None else "",
-            intake=intake,
-            settle=pipeline.wait_idle,
+            intake=ingest.intake,
+            settle=ingest.pipeline.wait_idle,
+            reprice=partial(repricing.feed, ingest.ledger, self._settings.data),
         )
         listener = self._host(Listener("control", control.app(), bind(CONTROL, "control")))
         running = runtime.RunningServer(

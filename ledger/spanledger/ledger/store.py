@@ -262,7 +262,9 @@ class Ledger:
             RetryableStoreError, PermanentStoreError: days yielded before are done.
         """
         repricer = Repricer(self._database, prices or self._prices)
-        for day in repricer.days(since, until, org_id):
+        with self._writing:
+            days = repricer.days(since, until, org_id)
+        for day in days:
             with self._writing:
                 version = self._next_version()
                 changes = repricer.changes(day, org_id, version)
@@ -273,6 +275,7 @@ class Ledger:
                     self._rollups.touch(changes.minutes, restated=True)
                     repricer.write(changes)
             yield from changes.summary
+        self._roll_up(wait=False)
 
     def _write(self, batch: Batch, links: Sequence[SpanLink], work: Work) -> None:
         touched = work.added | work.restated

@@ -1,11 +1,10 @@
-"""``spanledger prices`` and ``spanledger reprice``: rates, their arithmetic, what has none, and pricing anew."""
+"""``spanledger prices``: rates, their arithmetic, what has none, contracts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +17,6 @@ from spanledger.cli.sql import load
 from spanledger.semconv import money
 
 if TYPE_CHECKING:
-    from spanledger.ledger.reprice import Repriced
     from spanledger.semconv.usage import Usage
 
 
@@ -220,64 +218,6 @@ def refresh(data: options.Data = options.DEFAULT_DATA) -> None:
     fresh.replace(data / pricing.REFRESHED)
     models = sum(len(base.models(provider)) for provider in base.providers)
     output.say(f"{models} models of {len(list(base.providers))} providers; used from the next start on")
-
-
-def reprice(
-    since: Annotated[str, options.option("--since", "First day to price anew, UTC (2026-11-01).")],
-    until: Annotated[str, options.option("--until", "Last day, UTC (default: today).")] = "",
-    dry_run: Annotated[bool, options.option("--dry-run", "Show what would change, and change nothing.")] = False,
-    org: Annotated[str, options.option("--org", "Only this organisation's calls (default: all).")] = "",
-    prices: pricing.Prices = None,
-    data: options.Data = options.DEFAULT_DATA,
-    clickhouse: options.ClickHouse = "",
-    as_json: options.Json = False,
-) -> None:
-    """Price settled calls anew, and show old → new by day and model.
-
-    New versions are written; the old ones stay in `calls_history`. Counters never go down. The server that owns the
-    store has to be stopped meanwhile.
-    """
-    from spanledger.cli import access, runtime
-    from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
-    from spanledger.ledger.store import Ledger
-
-    first = _day(since, "--since")
-    last = _day(until, "--until") if until else datetime.now(UTC).date()
-    if last < first:
-        raise UserError(f"--until {last} is before --since {first}: swap them")
-    running = None if clickhouse else runtime.find(data)
-    if running is not None:
-        raise UserError(f"a server (process {running.pid}) writes to {data}: stop it, reprice, and start it again")
-    book = pricing.book(prices, data)
-    changed: list[Repriced] = []
-    with ExitStack() as parts, access.readable_errors():
-        ledger = Ledger.open(access.target(data, clickhouse), prices=book)
-        parts.callback(ledger.close)
-        pricer = ArchivingPricer(book, PriceArchive(ledger.client))
-        changed.extend(ledger.reprice(first, last + timedelta(days=1), org_id=org, dry_run=dry_run, prices=pricer))
-    columns = ("day", "provider", "model", "calls", "old_usd", "new_usd", "difference_usd")
-    rows = [
-        (
-            c.day,
-            c.provider,
-            c.model,
-            c.calls,
-            c.old_usd,
-            c.new_usd,
-            (c.new_usd or Decimal(0)) - (c.old_usd or Decimal(0)),
-        )
-        for c in changed
-    ]
-    if as_json:
-        output.print_json(output.records(columns, rows))
-        return
-    if not rows:
-        output.say("Nothing changes: every call has the price that it would get now.")
-        return
-    output.print_table(columns, rows)
-    total = sum((row[6] for row in rows), Decimal(0))
-    calls = sum(c.calls for c in changed)
-    output.say(f"{calls} calls {'would change' if dry_run else 'changed'}: {money.text(total)} USD")
 
 
 def _query(client: Any, name: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
