@@ -34,6 +34,7 @@ class RunningServer:
         listeners: ``otlp_grpc``, ``otlp_http``, ``http``, ``sql`` → URL; those that are off are missing.
         control_url: ``http://127.0.0.1:PORT`` of the control listener.
         secret: the control listener's password.
+        pulls: whether it pulls bills by itself.
     """
 
     pid: int
@@ -41,6 +42,7 @@ class RunningServer:
     listeners: dict[str, str] = field(default_factory=_no_listeners)
     control_url: str = ""
     secret: str = field(default="", repr=False)
+    pulls: bool = False
 
     @property
     def store_url(self) -> str:
