@@ -17,6 +17,7 @@ from spanledger.collector.stats import Stats
 from spanledger.ledger.client import StoreTarget, check_directory
 from spanledger.ledger.store import Ledger
 from spanledger.semconv.dialects import Dialects
+from spanledger.semconv.prices import PriceBook
 
 DEFAULT_JOURNAL_BYTES: Final = 8 << 30
 
@@ -25,6 +26,7 @@ DEFAULT_JOURNAL_BYTES: Final = 8 << 30
 class Ingest:
     """A running pipeline and what it works on."""
 
+    book: PriceBook
     ledger: Ledger
     stats: Stats
     journal: Journal
@@ -59,7 +61,8 @@ def open_ingest(
     """
     with ExitStack() as parts:
         check_directory(data)
-        ledger = Ledger.open(target, prices=pricing.book(prices, data))
+        book = pricing.book(prices, data)
+        ledger = Ledger.open(target, prices=book)
         parts.callback(ledger.close)
         stats = Stats()
         journal = Journal.open(data / "journal", JournalSettings(limit_bytes=journal_bytes), stats=stats)
@@ -75,4 +78,4 @@ def open_ingest(
         pipeline.start()
         parts.callback(lambda: pipeline.stop(left()))
         intake = Intake(journal, stats, max_body_bytes=request_bytes)
-        yield Ingest(ledger=ledger, stats=stats, journal=journal, intake=intake, pipeline=pipeline)
+        yield Ingest(book=book, ledger=ledger, stats=stats, journal=journal, intake=intake, pipeline=pipeline)

@@ -19,6 +19,16 @@ Prices = Annotated[
     Path | None,
     options.option("--prices", "Overrides file: contracts, own models, deployment names, currencies (docs/prices.md)."),
 ]
+PricesUrl = Annotated[
+    str,
+    options.option(
+        "--prices-url", "Where newer base prices are fetched; name your mirror where the network is closed."
+    ),
+]
+DEFAULT_PRICES_URL: Final = (
+    "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
+)
+"""`spanledger.semconv.prices.refresh.DATA_URL`, without loading prices for every command."""
 
 
 def book(overrides: Path | None, data: Path) -> PriceBook:

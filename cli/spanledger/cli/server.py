@@ -19,6 +19,7 @@ from spanledger.cli.addresses import Address
 from spanledger.cli.control import Control
 from spanledger.cli.ingest import Ingest, open_ingest
 from spanledger.cli.listeners import AsgiApp, Listener, Tls, bind
+from spanledger.cli.price_refresh import PriceRefresh, download
 from spanledger.collector import http_receiver
 from spanledger.collector.auth import Authenticator
 from spanledger.collector.binding import token_required
@@ -27,6 +28,7 @@ from spanledger.exporters import sql_endpoint, web
 from spanledger.exporters.access import Access
 from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
 from spanledger.ledger.client import StoreTarget, connect
+from spanledger.ledger.price_archive import PriceArchive
 from spanledger.ledger.store import Ledger
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class ServeSettings:
     """TLS of the listeners that speak it, by name."""
     prices: Path | None = None
     """The user's price overrides."""
+    prices_url: str = ""
+    """Where newer base prices are fetched regularly; ``""``: nowhere."""
     insecure_no_auth: bool = False
     keep_all_spans: bool = False
     """Hand over the place of every span, not only in traces that hold model calls."""
@@ -72,6 +76,7 @@ class Server:
         self._report = report
         self._parts = ExitStack()
         self._stop_by = 0.0
+        self._refresh: PriceRefresh | None = None
 
     def start(self) -> None:
         """Start everything; when something cannot start, what has started is stopped again.
@@ -113,7 +118,16 @@ class Server:
                 keep_all_spans=settings.keep_all_spans,
             )
         )
+        self._refresh_prices(ingest)
         self._listen(ingest, sockets)
+
+    def _refresh_prices(self, ingest: Ingest) -> None:
+        url = self._settings.prices_url
+        if url:
+            archive = PriceArchive(self._client())
+            self._refresh = PriceRefresh(ingest.book, archive, self._settings.data, partial(download, url))
+            self._refresh.start()
+            self._parts.callback(self._refresh.stop)
 
     def _listen(self, ingest: Ingest, sockets: dict[str, socket.socket]) -> None:
         settings, ledger, intake = self._settings, ingest.ledger, ingest.intake
@@ -178,14 +192,10 @@ class Server:
         return client
 
     def _web(self, ingest: Ingest, access: Access) -> AsgiApp:
-        target, limit = self._settings.target, self._settings.journal_bytes
+        target, refresh = self._settings.target, self._refresh
 
         def numbers() -> dict[str, object]:
-            return {
-                **ingest.stats.snapshot(),
-                "journal_bytes": ingest.pipeline.pending_bytes,
-                "journal_limit_bytes": limit,
-            }
+            return {**ingest.pipeline.snapshot(), **(refresh.numbers() if refresh is not None else {})}
 
         client = self._client()
         checks: dict[str, Check] = {
@@ -194,7 +204,10 @@ class Server:
             "pipeline": lambda: ingest.pipeline.store_trouble or None,
             "progress": pipeline_moves(numbers),
         }
-        return web.create_app(ingest.ledger, access=access, checks=checks, stats=numbers)
+        notes: dict[str, Check] = {}
+        if refresh is not None:
+            notes["prices"] = lambda: f"base prices are not fresh: {refresh.trouble}" if refresh.trouble else None
+        return web.create_app(ingest.ledger, access=access, checks=checks, notes=notes, stats=numbers)
 
     def _host(self, listener: Listener) -> Listener:
         listener.start()
@@ -218,6 +231,7 @@ class Server:
             listeners=addresses,
             control_url=listener.url,
             secret=secret,
+            pulls=self._settings.sync,
         )
         running.write(self._settings.data)
         self._parts.callback(runtime.forget, self._settings.data)

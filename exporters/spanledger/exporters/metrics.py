@@ -187,6 +187,14 @@ STATS: Final = (
     ),
     Stat("dead_letters", Family("spanledger_dead_letters_total", "counter", "Batches put aside for good.")),
     Stat("store_retries", Family("spanledger_store_retries_total", "counter", "Times the store refused for now.")),
+    Stat(
+        "price_refreshes",
+        Family("spanledger_price_refreshes_total", "counter", "Times newer base prices were taken over."),
+    ),
+    Stat(
+        "price_refresh_failures",
+        Family("spanledger_price_refresh_failures_total", "counter", "Times newer base prices could not be had."),
+    ),
     Stat("corrupt_bytes", Family("spanledger_journal_corrupt_bytes_total", "counter", "Journal bytes found damaged.")),
 )
 

@@ -53,6 +53,7 @@ def create_app(
     *,
     access: Access | None = None,
     checks: Mapping[str, Check] | None = None,
+    notes: Mapping[str, Check] | None = None,
     stats: StatsSource | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Starlette:
@@ -63,10 +64,11 @@ def create_app(
         access: who may see what of metrics and API; by default everybody who reaches the listener sees everything.
             Health is open to all.
         checks: what ``/readyz`` asks, by name (see `spanledger.exporters.health`).
+        notes: what ``/readyz`` mentions but is ready in spite of, by name.
         stats: the receiver's own numbers, shown as ``spanledger_*`` metrics.
         now: the clock.
     """
-    web = _Web(StoreReadings(ledger), access or Access(is_open=True), checks or {}, stats, now)
+    web = _Web(StoreReadings(ledger), access or Access(is_open=True), checks or {}, notes or {}, stats, now)
     return Starlette(
         routes=[
             Route("/metrics", web.metrics, methods=["GET"]),
@@ -99,12 +101,14 @@ class _Web:
         readings: StoreReadings,
         access: Access,
         checks: Mapping[str, Check],
+        notes: Mapping[str, Check],
         stats: StatsSource | None,
         now: Callable[[], datetime],
     ) -> None:
         self._readings = readings
         self._access = access
         self._checks = checks
+        self._notes = notes
         self._stats = stats
         self._now = now
         self._lock = threading.Lock()
@@ -123,11 +127,15 @@ class _Web:
         return Response(body, headers=headers)
 
     def ready(self, _request: Request) -> Response:
-        reasons = {name: reason for name, check in self._checks.items() if (reason := _ask(check))}
+        reasons, notes = (
+            {name: reason for name, check in asked.items() if (reason := _ask(check))}
+            for asked in (self._checks, self._notes)
+        )
         if reasons:
             error = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
             return JSONResponse({"status": "not ready", "error": error}, status_code=503)
-        return JSONResponse({"status": "ready", "checks": sorted(self._checks)})
+        more = {"notes": notes} if notes else {}
+        return JSONResponse({"status": "ready", "checks": sorted(self._checks), **more})
 
     def spend(self, request: Request) -> Response:
         scope = self._scope(request)

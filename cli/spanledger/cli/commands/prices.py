@@ -193,28 +193,32 @@ def override(
     output.say(f"{file}: {title}, {money.text(percent)} % off; now: spanledger reprice --since {first} --prices {file}")
 
 
-def refresh(data: options.Data = options.DEFAULT_DATA) -> None:
+def refresh(
+    prices_url: pricing.PricesUrl = pricing.DEFAULT_PRICES_URL, data: options.Data = options.DEFAULT_DATA
+) -> None:
     """Fetch the newest base prices that genai-prices publishes; believed only when plausible.
 
-    Kept in the data directory and used from the next start on. Past calls keep their prices.
+    Kept in the data directory and used from the next start on. Past calls keep their prices. A server does the same by
+    itself with `serve --refresh-prices`.
     """
     import httpx
 
+    from spanledger.cli.price_refresh import download
     from spanledger.semconv.prices.base import BaseBook
-    from spanledger.semconv.prices.refresh import DATA_URL, RefreshError, parse_base
+    from spanledger.semconv.prices.refresh import RefreshError, parse_base
 
     try:
-        answer = httpx.get(DATA_URL, timeout=30, follow_redirects=True).raise_for_status()
-        base = parse_base(answer.content, BaseBook())
-    except httpx.HTTPError as error:
+        content = download(prices_url)
+        base = parse_base(content, BaseBook())
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CommandError(
-            f"cannot fetch {DATA_URL}: {error or type(error).__name__}; the prices in use stay"
+            f"cannot fetch {prices_url}: {error or type(error).__name__}; the prices in use stay"
         ) from error
     except RefreshError as error:
         raise CommandError(f"{error}; the prices in use stay") from error
     data.mkdir(parents=True, exist_ok=True)
     fresh = data / f"{pricing.REFRESHED}.new"
-    fresh.write_bytes(answer.content)
+    fresh.write_bytes(content)
     fresh.replace(data / pricing.REFRESHED)
     models = sum(len(base.models(provider)) for provider in base.providers)
     output.say(f"{models} models of {len(list(base.providers))} providers; used from the next start on")

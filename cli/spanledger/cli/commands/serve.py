@@ -57,6 +57,13 @@ def serve(
         str, option("--mtls-on", "Listeners that ask for client certificates once --tls-client-ca is given.")
     ] = "otlp-grpc,otlp-http,http,sql",
     prices: pricing.Prices = None,
+    refresh_prices: Annotated[
+        bool,
+        option(
+            "--refresh-prices", "Fetch newer base prices at the start and every hour; those in use stay if that fails."
+        ),
+    ] = False,
+    prices_url: pricing.PricesUrl = pricing.DEFAULT_PRICES_URL,
     insecure_no_auth: Annotated[
         bool,
         option("--insecure-no-auth", "Serve without API tokens on addresses that the network can reach."),
@@ -105,6 +112,7 @@ def serve(
                 addresses=addresses,
                 tls=_tls(tls_cert, tls_key, tls_client_ca, tls_on, mtls_on),
                 prices=prices,
+                prices_url=prices_url if refresh_prices else "",
                 insecure_no_auth=insecure_no_auth,
                 keep_all_spans=keep_all_spans,
                 sync=sync,
