@@ -76,5 +76,17 @@ _ALL: Final = (
         requires="groq >= 0.13.1",
         patcher="spanledger.instrumentation.groq:GROQ",
     ),
+    Sdk(
+        name="ollama",
+        module="ollama",
+        requires="ollama >= 0.5.0",
+        patcher="spanledger.instrumentation.ollama:OLLAMA",
+    ),
+    Sdk(
+        name="litellm",
+        module="litellm",
+        requires="litellm >= 1.100.0",
+        patcher="spanledger.instrumentation.litellm:LITELLM",
+    ),
 )
 SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})

@@ -59,3 +59,15 @@ class GroqInstrumentor(_SdkInstrumentor):
     """Records the calls of the Groq SDK."""
 
     sdk = "groq"
+
+
+class OllamaInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Ollama SDK."""
+
+    sdk = "ollama"
+
+
+class LiteLLMInstrumentor(_SdkInstrumentor):
+    """Records the calls of LiteLLM."""
+
+    sdk = "litellm"

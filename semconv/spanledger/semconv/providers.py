@@ -179,6 +179,7 @@ BILLERS: Final = (
     Biller("writer", (), ("api.writer.com",)),
     Biller("snowflake", ("snowflake_cortex", "cortex"), (".snowflakecomputing.com",)),
     Biller("vercel", ("vercel_ai_gateway", "gateway"), ("ai-gateway.vercel.sh",)),
+    Biller("ollama_cloud", (), ("ollama.com", ".ollama.com")),
     Biller("oracle", ("oci", "oci_genai", "oracle_cloud"), (".oci.oraclecloud.com",)),
     Biller(
         "huggingface",
