@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +29,9 @@ COMMON_SETTINGS: Final = (
 )
 """Settings that every connection has."""
 
+KEY_AGE: Final = timedelta(days=90)
+"""Keys older than this want to be changed."""
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -44,6 +47,7 @@ class Connection:
         base_url: as the user gave it; ``""`` for the connector's default.
         settings: by name; only those that were given.
         secrets: secret name → reference (``env:...``, ``file:...``, ``sealed:...``), never the secret.
+        secrets_at: secret name → when it was given here, aware UTC; a new reference or a rotation begins it anew.
         account: the provider's account id, pinned at the first successful test; ``""`` before.
     """
 
@@ -53,8 +57,24 @@ class Connection:
     base_url: str = ""
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets_at: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
     account: str = ""
     created_at: datetime | None = None
+
+    def rotated(self, secrets: Mapping[str, str], now: datetime) -> Connection:
+        """The connection with further or other secrets, given now."""
+        return replace(
+            self, secrets={**self.secrets, **secrets}, secrets_at={**self.secrets_at, **dict.fromkeys(secrets, now)}
+        )
+
+    @property
+    def has_sealed(self) -> bool:
+        """Whether a secret is sealed in the ledger itself."""
+        return any(reference.startswith("sealed:") for reference in self.secrets.values())
+
+    def given_at(self, secret: str) -> datetime | None:
+        """When a secret was given; ``None`` for a connection that is not kept yet."""
+        return self.secrets_at.get(secret, self.created_at)
 
     def setting(self, spec: ConnectorSpec, name: str) -> str:
         """A setting's value, or its default."""
@@ -128,7 +148,8 @@ def _is_number(value: str) -> bool:
 
 
 _COLUMNS: Final = (
-    "org_id", "name", "connector", "base_url", "settings", "secrets", "account", "created_at", "version", "is_deleted",
+    "org_id", "name", "connector", "base_url", "settings", "secrets", "secrets_at", "account", "created_at", "version",
+    "is_deleted",
 )  # fmt: skip
 
 
@@ -142,7 +163,7 @@ class ConnectionStore:
     def all(self, org_id: str | None = None) -> list[Connection]:
         """Every connection, of one organisation or of all, by name. Raises `StoreError`."""
         sql = (
-            "SELECT org_id, name, connector, base_url, settings, secrets, account, created_at "
+            "SELECT org_id, name, connector, base_url, settings, secrets, secrets_at, account, created_at "
             "FROM spanledger.connections WHERE {org:String} = '' OR org_id = {org:String} ORDER BY org_id, name"
         )
         with store_errors("reading connections"):
@@ -183,6 +204,7 @@ class ConnectionStore:
             connection.base_url,
             dict(connection.settings),
             dict(connection.secrets),
+            {name: connection.given_at(name) or now for name in connection.secrets},
             connection.account,
             connection.created_at or now,
             int(now.timestamp() * 1_000_000) * 1000,
@@ -193,7 +215,7 @@ class ConnectionStore:
 
 
 def _connection(row: Any) -> Connection:
-    org_id, name, kind, base_url, settings, secrets, account, created_at = row
+    org_id, name, kind, base_url, settings, secrets, secrets_at, account, created_at = row
     return Connection(
         org_id=str(org_id),
         name=str(name),
@@ -201,6 +223,7 @@ def _connection(row: Any) -> Connection:
         base_url=str(base_url),
         settings=dict(settings),
         secrets=dict(secrets),
+        secrets_at=dict(secrets_at),
         account=str(account),
         created_at=created_at,
     )

@@ -54,11 +54,16 @@ def lines_per_day(committed: Mapping[str, int], policy: Policy) -> float:
 def completed_days(
     store: BillStore, place: Place, since: date, until: date, now: datetime
 ) -> tuple[str, frozenset[date]]:
-    """The id of an unfinished run with this range, and the days that it completed; ``""`` when there is none."""
+    """The id of an unfinished run with this range, and the days that it completed; ``""`` when there is none.
+
+    The range may have moved on by a day since: a backfill of so many days that is taken up again after midnight.
+    """
     found = store.rows(
         "SELECT run_id, step, since, until, is_complete FROM spanledger.sync_runs WHERE org_id = {org:String} "
-        "AND connection = {name:String} AND stream = {stream:String} AND run_since = {since:Date} "
-        "AND run_until = {until:Date} AND started_at > {oldest:DateTime64(3)} ORDER BY finished_at, step",
+        "AND connection = {name:String} AND stream = {stream:String} "
+        "AND run_since BETWEEN {since:Date} - 1 AND {since:Date} "
+        "AND run_until BETWEEN {until:Date} - 1 AND {until:Date} AND started_at > {oldest:DateTime64(3)} "
+        "ORDER BY finished_at, step",
         {
             "org": place.org_id,
             "name": place.connection,

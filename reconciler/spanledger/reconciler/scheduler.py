@@ -11,12 +11,14 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, Final, cast
 
 from spanledger.ledger.errors import StoreError
 from spanledger.reconciler.clock import SystemClock
 from spanledger.reconciler.connections import Connection
+from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.planning import Depth
 from spanledger.reconciler.service import Bills
@@ -35,6 +37,31 @@ class Schedule:
 
     hourly: bool = True
     nightly_hour: int = 4
+
+
+def next_pull(connection: Connection, now: datetime, schedule: Schedule | None = None) -> datetime:
+    """When a serving process pulls a connection next: within the hour, or at night where nothing is pulled hourly.
+
+    Args:
+        connection: as kept.
+        now: aware, UTC.
+        schedule: of the serving process; the usual one when not given.
+    """
+    schedule = schedule or Schedule()
+    hour = now.replace(minute=_shift((connection.org_id, connection.name)), second=0, microsecond=0)
+    if not (schedule.hourly and _has_hourly(connection)):
+        hour = hour.replace(hour=schedule.nightly_hour)
+        return hour if hour > now else hour + timedelta(days=1)
+    return hour if hour > now else hour + timedelta(hours=1)
+
+
+def _has_hourly(connection: Connection) -> bool:
+    found = connector(connection.connector)
+    settings = {setting.name: connection.setting(found.spec, setting.name) for setting in found.spec.settings}
+    try:
+        return any(stream.policy.hourly for stream in found.readers(settings))
+    except ConfigError:
+        return True  # it will be tried, and will say what is wrong
 
 
 class Scheduler:

@@ -31,7 +31,7 @@ from spanledger.reconciler.observations import Harvester, Ingest
 from spanledger.reconciler.opening import Opened, Opener, plain_client
 from spanledger.reconciler.planning import Depth
 from spanledger.reconciler.reparse import Reparser
-from spanledger.reconciler.secrets.envelope import Place, keyring_from
+from spanledger.reconciler.secrets.envelope import Keyring, Place, keyring_from
 from spanledger.reconciler.secrets.references import Resolver
 from spanledger.reconciler.secrets.secret import Secret
 from spanledger.reconciler.store import BillStore
@@ -274,19 +274,27 @@ class Bills:
 
     def seal(self, org_id: str, connection: str, name: str, secret: Secret) -> str:
         """A sealed reference for a secret. Raises `ConfigError` when no master key is configured."""
+        return "sealed:" + self.check_master_key().seal(secret, Place(org_id, connection, name))
+
+    def check_master_key(self) -> Keyring:
+        """The master keys; worth a look before anybody is asked for a secret. Raises `ConfigError` without them."""
         keyring = self.opener.resolver.keyring
         if keyring is None:
             raise ConfigError(
                 "no master key: set SPANLEDGER_MASTER_KEY_FILE (make one: openssl rand -base64 32 > master.key), "
                 "or give a reference like env:NAME or file:/path"
             )
-        return "sealed:" + keyring.seal(secret, Place(org_id, connection, name))
+        return keyring
 
     def rewrap(self, connection: Connection) -> Connection:
-        """The connection with its sealed secrets under the current master key; kept as such. Raises `ConfigError`."""
-        keyring = self.opener.resolver.keyring
-        if keyring is None:
-            raise ConfigError("no master key: set SPANLEDGER_MASTER_KEY_FILE")
+        """The connection with its sealed secrets under the current master key; kept as such.
+
+        The secrets themselves stay as they are, and as old as they are.
+
+        Raises:
+            ConfigError: a secret cannot be opened, or there is no master key.
+        """
+        keyring = self.check_master_key()
         secrets = {
             name: "sealed:"
             + keyring.rewrap(kept.removeprefix("sealed:"), Place(connection.org_id, connection.name, name))

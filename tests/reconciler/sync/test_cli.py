@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fakes.base import serving
-from fakes.openai import FakeOpenAI, completions, cost
+from fakes.openai import FakeOpenAI, completions, cost, error
 
 from spanledger.cli.app import run
+from spanledger.cli.commands.connections_add import from_stdin
+from spanledger.cli.errors import UserError
 from spanledger.ledger.client import StoreTarget, connect
 from spanledger.ledger.migrate import migrate
+from spanledger.reconciler.clock import SystemClock
+from spanledger.reconciler.connections import Connection, ConnectionStore
+from spanledger.reconciler.connectors import CONNECTORS
 
 DAY = datetime.now(UTC).date() - timedelta(days=5)
 Cli = Callable[..., tuple[int, str, str]]
@@ -68,8 +78,9 @@ def test_the_whole_way_of_a_bill(cli, provider):
     code, out, _ = cli("connections", "list", "--json")
     (listed,) = json.loads(out)
     assert (listed["account"], listed["secrets"], listed["streams"]) == ("org-fake", {"admin_key": "env:ADMIN"}, [])
-    code, out, _ = cli("sync", "openai", "--json")
+    code, out, _ = cli("sync", "openai", "--days", "30", "--json")
     (pulled,) = json.loads(out)
+    assert {found["since"] for found in pulled["streams"]} == {str(datetime.now(UTC).date() - timedelta(days=29))}
     lines = {found["stream"]: found["lines"] for found in pulled["streams"]}
     assert (code, lines["costs"], lines["usage.completions"]) == (0, 1, 2)
     code, out, _ = cli("sync", "prod", "--since", str(DAY), "--until", str(DAY + timedelta(days=1)))
@@ -98,26 +109,102 @@ def test_a_key_that_does_not_work_is_not_added(cli, provider):
     assert add(cli, url, "--no-test")[0] == 0
 
 
-def test_a_sealed_secret_from_standard_input(provider, tmp_path, cli, monkeypatch):
-    """The key comes through a pipe, is kept sealed, and is in no argument, list or file of the store."""
+def processes_that_show(text: str) -> list[str]:
+    """What any user of this machine sees of a process (its arguments), and what its owner sees (its environment)."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        for part in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):
+                if text.encode() in (place / part).read_bytes():
+                    found.append(f"{place}/{part}")
+    return found
+
+
+def test_a_secret_typed_at_a_prompt(provider, tmp_path, cli, monkeypatch):
+    """No echo, no process list, no list, no file of the store shows it; it moves to a new master key unseen."""
     fake, url = provider
-    (tmp_path / "master.key").write_text("42" * 32)
-    monkeypatch.setenv("SPANLEDGER_MASTER_KEY_FILE", str(tmp_path / "master.key"))
-    done = subprocess.run(
+    monkeypatch.delenv("ADMIN")
+    keys = tmp_path / "master.key"
+    keys.write_text("42" * 32)
+    monkeypatch.setenv("SPANLEDGER_MASTER_KEY_FILE", str(keys))
+    seen: list[str] = []
+    fake.fail_next(error(500, "never sent"), when=lambda _: bool(seen.extend(processes_that_show(fake.key))))
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
         [
             sys.executable, "-m", "spanledger.cli.main", "connections", "add", "openai", "--name", "prod",
-            "--admin-key-stdin", "--base-url", url, "--requests-per-second", "1000", "--data", str(tmp_path / "store"),
+            "--base-url", url, "--requests-per-second", "1000", "--data", str(tmp_path / "store"),
         ],
-        input=f"{fake.key}\n", capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+        stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=tmp_path, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        while b"admin key (sk-admin-...): " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, f"{fake.key}\n".encode())
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        with contextlib.suppress(OSError):  # the other end is closed
+            while more := os.read(ours, 1000):
+                shown += more
+    os.close(ours)
+    assert (process.returncode, "prod is added" in printed) == (0, True), shown
+    assert fake.key not in shown.decode() + printed
+    assert (len(fake.questions) > 5, seen) == (True, [])
     code, out, _ = cli("connections", "list", "--json")
     assert (code, "sealed with" in out, fake.key in out) == (0, True, False)
-    assert cli("sync", "prod", "--stream", "costs")[0] == 0
     held = [
         path for path in (tmp_path / "store").rglob("*") if path.is_file() and fake.key.encode() in path.read_bytes()
     ]
     assert held == []
+    keys.write_text("43" * 32 + "\n" + "42" * 32)
+    assert "1 connections are sealed" in cli("connections", "rotate", "--master-key")[1]
+    keys.write_text("43" * 32)
+    assert cli("sync", "prod", "--stream", "costs")[0] == 0
+
+
+def test_secrets_through_a_pipe(monkeypatch):
+    """One line each; a JSON document whole; nothing is an error."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO('one\ntwo\n{\n "private_key": "x"\n}\n'))
+    assert [from_stdin("--x-stdin", "x") for _ in range(3)] == ["one", "two", '{\n "private_key": "x"\n}']
+    with pytest.raises(UserError, match="--x-stdin: standard input is empty"):
+        from_stdin("--x-stdin", "x")
+
+
+@pytest.mark.parametrize("spec", [each.spec for each in CONNECTORS], ids=lambda spec: spec.name)
+def test_no_option_takes_a_secret_itself(spec, empty, capsys):
+    """A pasted secret is refused by every option and not repeated: logs must not have it, too."""
+    pasted = "sk-CANARY-7f3a9c"
+    required = [word for each in spec.settings if each.required for word in (f"--{each.name}", "p.d.t")]
+    for secret in spec.secrets:
+        for kind in ("env", "file", "ref"):
+            flag = f"--{secret.name.replace('_', '-')}-{kind}"
+            code = run(["connections", "add", spec.name, flag, pasted, *required, "--data", str(empty)])
+            out, err = capsys.readouterr()
+            assert (code, pasted in out + err) == (2, False), flag
+
+
+def test_the_list_shows_the_age_of_keys(cli, tmp_path):
+    """A key of a hundred days is to be changed; a new reference begins to count anew."""
+    now = datetime.now(UTC)
+    client = connect(StoreTarget.embedded(tmp_path / "store"))
+    migrate(client)
+    store = ConnectionStore(client, SystemClock())
+    old = Connection(
+        org_id="default", name="old", connector="openai", secrets={"admin_key": "env:A"},
+        created_at=now - timedelta(days=100),
+    )  # fmt: skip
+    store.put(old)
+    store.put(replace(old, name="fresh").rotated({"admin_key": "env:B"}, now))
+    client.close()
+    code, out, _ = cli("connections", "list")
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert (code, "100 days" in rows["old"], "0 days" in rows["fresh"]) == (0, True, True)
+    assert "old, admin_key: 100 days old" in out
+    assert "fresh, admin_key" not in out
+    assert "nothing is pulled by itself" in out
+    found = {each["name"]: each for each in json.loads(cli("connections", "list", "--json")[1])}
+    assert (found["old"]["secret_age_days"], found["old"]["next_pull"]) == ({"admin_key": 100}, None)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +219,7 @@ def test_a_sealed_secret_from_standard_input(provider, tmp_path, cli, monkeypatc
         (["connections", "add", "xai", "--management-key-env", "A", "--timezone", "CET"], ["--timezone", "UTC"]),
         (["connections", "rotate", "x"], ["--secret", "--master-key"]),
         (["connections", "remove", "x"], ["'x'", "none yet"]),
+        (["sync", "--days", "30", "--since", "2026-01-01"], ["--days", "without --since"]),
         (["sync", "--since", "yesterday"], ["--since", "2026-11-01"]),
         (["sync", "--since", "2026-02-01", "--until", "2026-01-01"], ["before"]),
         (["bills", "import", "nothing.csv"], ["nothing.csv", "no such file"]),

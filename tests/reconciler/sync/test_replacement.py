@@ -125,6 +125,22 @@ def test_an_interrupted_backfill_goes_on_where_it_stopped(rig, clock):
     assert len(fake.questions) - before == 4
 
 
+def test_a_backfill_goes_on_after_midnight(rig, clock):
+    """The last hundred days, interrupted in the evening: next morning's hundred days begin where they stopped."""
+    fake = FakeOpenAI()
+    made = rig(fake, "openai", secrets={"admin_key": fake.key})
+    made.store = MortalStore(made.client, clock, 12, after=False)
+    clock.set(datetime(2026, 11, 20, 23, 59, tzinfo=UTC))
+    with pytest.raises(Crash):
+        made.sync("2026-08-13", "2026-11-21", streams=COSTS)
+    asked = len(fake.questions)
+    clock.advance(minutes=2)
+    made.store = BillStore(made.client, clock)
+    report = made.sync("2026-08-14", "2026-11-22", streams=COSTS)["costs"]
+    assert report.resumed_slices >= 1
+    assert len(fake.questions) - asked == 4 - report.resumed_slices
+
+
 def test_a_repeated_insert_is_noticed_before_the_commit(rig, clock):
     """A driver that sends the lines twice: nothing is committed, the next run mends it."""
 

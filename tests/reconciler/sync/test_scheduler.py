@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 from fakes.base import transport
@@ -13,7 +13,7 @@ from fakes.openai import FakeOpenAI
 from spanledger.reconciler.connections import Connection
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.planning import Depth
-from spanledger.reconciler.scheduler import Schedule, Scheduler
+from spanledger.reconciler.scheduler import Schedule, Scheduler, next_pull
 from spanledger.reconciler.service import Bills
 
 
@@ -73,3 +73,16 @@ def test_a_restart_does_not_pull_what_is_fresh(bills_client, org):
     finally:
         scheduler.stop()
     assert len(fake.questions) == asked
+
+
+def test_the_next_pull_is_within_the_hour_or_at_night(org):
+    """The same minute for one connection always; where each request costs money, at night only."""
+    now = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+    first = next_pull(prod(org), now)
+    assert timedelta(0) < first - now <= timedelta(hours=1)
+    assert next_pull(prod(org), first) - first == timedelta(hours=1)
+    bedrock = Connection(org_id=org, name="prod", connector="aws_bedrock")
+    night = next_pull(bedrock, now)
+    assert (night.date(), night.hour, night.minute) == (date(2026, 11, 21), 4, first.minute)
+    assert next_pull(bedrock, now.replace(hour=3)).day == 20
+    assert next_pull(prod(org), now, Schedule(hourly=False)) == night

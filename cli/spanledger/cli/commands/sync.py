@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +25,9 @@ def sync(
     since: Annotated[
         str, option("--since", "First day, for example 2026-01-01 (default: what may have changed).")
     ] = "",
+    days: Annotated[
+        int, option("--days", "Backfill so many days up to today, for example 30, 180 or 365 (instead of --since).")
+    ] = 0,
     until: Annotated[str, option("--until", "First day that is not asked for (default: today included).")] = "",
     stream: Annotated[
         list[str] | None, option("--stream", "Only these streams (costs, usage.completions, ...).")
@@ -40,6 +43,11 @@ def sync(
     it stopped when the same command is given again. Exit code 1 when a stream could not be pulled in full.
     """
     first, end = parse_day("--since", since), parse_day("--until", until)
+    if days:
+        if first or end or days < 0:
+            raise UserError("--days takes a number of days, up to today, and goes without --since and --until")
+        end = datetime.now(UTC).date() + timedelta(days=1)
+        first = end - timedelta(days=days)
     if first and end and first >= end:
         raise UserError(f"--since {first} must be before --until {end}")
     failed = False

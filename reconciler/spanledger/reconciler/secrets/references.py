@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from spanledger.reconciler.secrets.envelope import Keyring, Place
 from spanledger.reconciler.secrets.secret import Secret
 
 SCHEMES: Final = ("env", "file", "systemd", "aws-sm", "gcp-sm", "sealed")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ def check_reference(reference: str) -> str:
         raise ConfigError(
             "a secret reference looks like env:NAME, file:/path, systemd:NAME, aws-sm:ID or gcp-sm:NAME; "
             "do not pass the secret itself"
+        )
+    if scheme == "env" and not _VARIABLE.fullmatch(rest):
+        raise ConfigError(
+            "env:... takes the name of an environment variable, like OPENAI_ADMIN_KEY; do not pass the secret itself"
         )
     return reference
 
