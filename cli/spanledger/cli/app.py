@@ -28,6 +28,7 @@ from spanledger.cli.commands import (
     prices,
     query,
     reconcile,
+    report,
     reprice,
     serve,
     sync,
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
     app.command("explain")(explain.explain)
     app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
+    app.command("report")(report.report)
     app.add_typer(connections.group(), name="connections")
     app.command("sync")(sync.sync)
     _group(

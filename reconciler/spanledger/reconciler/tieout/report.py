@@ -27,7 +27,15 @@ class Tied:
 
 
 def tie_out_period(
-    client: Client, *, org_id: str, period: Period, names: ModelNames, clock: Clock, today: date, only: str = ""
+    client: Client,
+    *,
+    org_id: str,
+    period: Period,
+    names: ModelNames,
+    clock: Clock,
+    today: date,
+    only: str = "",
+    keep: bool = True,
 ) -> Tied:
     """Tie out every connection of an org that has bill lines around the period, and keep the results.
 
@@ -39,6 +47,7 @@ def tie_out_period(
         clock: stamps what is kept.
         today: the current day, UTC: later days cannot be missing, and young ones may not be final.
         only: one connection's name, or ``""`` for all.
+        keep: whether the results are written to the store, which then must take writes.
 
     Raises:
         StoreError: the store failed.
@@ -50,6 +59,7 @@ def tie_out_period(
         result = run_tie_out(evidence, period, names, today=today)
         results.append(result)
         explained[result.connection] = causes(result.findings, [item.dims for item in evidence.booked])
-    TieOutStore(client, clock).save(org_id, results)
+    if keep:
+        TieOutStore(client, clock).save(org_id, results)
     unbilled = {} if only else reader.unbilled_providers(period)
     return Tied(results=tuple(results), causes=explained, unbilled=unbilled)

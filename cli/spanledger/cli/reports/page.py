@@ -1,0 +1,78 @@
+"""A report as one HTML page that needs nothing else: styles and charts stand in it, nothing is loaded, nothing runs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from importlib.resources import files
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from spanledger.cli.reports.sections import Column, Kind, is_number, length, shown
+
+if TYPE_CHECKING:
+    from spanledger.cli.reports.sections import Document, Section
+
+HEIGHT: Final = 120
+"""Of the chart by day, in its own units; one day is ten wide."""
+_LEAST: Final = Decimal(1)
+
+
+def write_html(document: Document, file: IO[str]) -> None:
+    """Write the page. Every text is escaped: names come from other people's spans."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    context: dict[str, Any] = {"document": document, "sections": [_section(section) for section in document.sections]}
+    file.write(template.render(context) + "\n")
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "name": section.name,
+        "title": section.title,
+        "heads": [{"title": column.title, "right": is_number(column)} for column in section.columns],
+        "rows": [
+            {
+                "cells": [
+                    {"text": shown(column, record), "right": is_number(column), "wide": _is_wide(column)}
+                    for column in section.columns
+                ],
+                "width": f"{abs(length(section, record)) * 100:.2f}",
+                "negative": length(section, record) < 0,
+            }
+            for record in section.records
+        ],
+        "bars": bool(section.bar) and not section.days,
+        "chart": _columns(section) if section.days and len(section.records) > 1 else None,
+        "notes": section.notes,
+        "empty": section.empty,
+    }
+
+
+def _is_wide(column: Column) -> bool:
+    return column.kind is Kind.text and column.key in ("what", "mend", "means")
+
+
+def _columns(section: Section) -> dict[str, Any]:
+    """The geometry of a chart with one column a day."""
+    first, *values = section.columns
+    cost = next(column for column in values if column.key == section.bar)
+    drawn: list[dict[str, Any]] = []
+    for number, record in enumerate(section.records):
+        height = max(length(section, record) * HEIGHT, _LEAST)
+        drawn.append(
+            {
+                "x": number * 10 + 1,
+                "y": f"{HEIGHT - height:.2f}",
+                "height": f"{height:.2f}",
+                "label": f"{shown(first, record)}: {shown(cost, record)} USD",
+            }
+        )
+    return {
+        "width": len(drawn) * 10,
+        "height": HEIGHT,
+        "columns": drawn,
+        "first": shown(first, section.records[0]),
+        "last": shown(first, section.records[-1]),
+        "label": f"{section.title}, US dollars",
+    }
