@@ -15,9 +15,6 @@ from spanledger.instrumentation._batches import openai_items
 from spanledger.instrumentation._reading import fields, snapshot, text
 from spanledger.instrumentation._stainless import Sdk
 
-_MIN_SECONDS: Final = 10
-"""What Groq bills for a shorter recording (https://console.groq.com/docs/speech-to-text, minimum billed length)."""
-
 
 def _read_chat(response: Mapping[str, Any]) -> Answer:
     answer = chat.CHAT.read_response(response)
@@ -28,9 +25,6 @@ def _read_chat(response: Mapping[str, Any]) -> Answer:
 def _read_transcript(response: Mapping[str, Any]) -> Answer:
     answer = media.TRANSCRIPTIONS.read_response(response)
     answer.request_id = text(fields(response.get("x_groq")).get("id"))
-    seconds = (answer.counts or {}).get("audio_seconds")
-    if seconds is not None:
-        answer.counts = {"audio_seconds": max(seconds, _MIN_SECONDS)}
     return answer
 
 
