@@ -22,10 +22,14 @@ _MAX_LINE_BYTES: Final = 1024 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
 
 
-def watch_response(call: Call, response: Any, new_reader: Callable[[], StreamReader] | None) -> None:
+def watch_response(
+    call: Call, response: Any, new_reader: Callable[[], StreamReader] | None, *, has_lines: bool = False
+) -> None:
     """Read the answer from an HTTP response (httpx or httpx2), now if its body is there, else as it is read.
 
-    ``new_reader`` makes a reader for the case that the body turns out to be a stream of events.
+    Args:
+        new_reader: makes a reader for the case that the body turns out to be a stream of events.
+        has_lines: a stream of this provider may as well be one JSON document a line, whatever its content type says.
     """
     kind = str(response.headers.get("content-type", ""))
     if response.is_closed:
@@ -34,9 +38,9 @@ def watch_response(call: Call, response: Any, new_reader: Callable[[], StreamRea
         call.finish()
         return
     sink: _Sink
-    if kind.startswith(_EVENT_STREAM) and new_reader is not None:
+    if new_reader is not None and (has_lines or kind.startswith(_EVENT_STREAM)):
         call.reader = new_reader()
-        sink = _EventSink(call)
+        sink = _EventSink(call, has_lines=has_lines)
     else:
         sink = _DocumentSink(call, is_wanted="json" in kind)
     # `read`, `iter_text`, `iter_lines` and the SDK's own streams all read through these two.
@@ -107,8 +111,9 @@ class _DocumentSink(_Sink):
 class _EventSink(_Sink):
     """Reads server-sent events line by line and gives the documents to the stream's reader."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, has_lines: bool = False) -> None:
         super().__init__(call)
+        self._has_lines = has_lines
         self._rest = b""
         self._reader: StreamReader | None = call.reader
         self._is_done = False
@@ -121,9 +126,12 @@ class _EventSink(_Sink):
             self._line(line)
 
     def _line(self, line: bytes) -> None:
-        if not line.startswith(b"data:"):
+        if line.startswith(b"data:"):
+            document = line[5:].strip()
+        elif self._has_lines and line.startswith(b"{"):
+            document = line
+        else:
             return
-        document = line[5:].strip()
         if document == b"[DONE]":
             self._is_done = True
         elif document and self._reader is not None:

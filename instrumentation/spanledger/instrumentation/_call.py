@@ -43,6 +43,8 @@ HEADERS: Final[Mapping[bytes, str]] = MappingProxyType(
         b"request-id": names.REQUEST_ID,
         b"apim-request-id": names.REQUEST_ID,
         b"x-amzn-requestid": names.REQUEST_ID,
+        b"x-debug-trace-id": names.REQUEST_ID,  # Cohere
+        b"mistral-correlation-id": names.REQUEST_ID,
         b"openai-organization": names.ORGANIZATION,
         b"anthropic-organization-id": names.ORGANIZATION,
         b"openai-project": names.PROJECT,
@@ -171,6 +173,19 @@ class Call:
         response = getattr(error, "response", None)
         if self.status_code is None and hasattr(getattr(response, "headers", None), "raw"):
             self.responded(response)
+        self._end(FAILED)
+
+    def refuse(self, error_type: str, *, code: str = "") -> None:
+        """The provider answered with an error status, which the SDK raises later, out of our sight.
+
+        Args:
+            error_type: the name of the exception that it raises.
+            code: the provider's word for what was wrong.
+        """
+        if not self.is_open:
+            return
+        self.error_type = error_type
+        self.error_code = code
         self._end(FAILED)
 
     def abandon(self) -> None:

@@ -72,8 +72,15 @@ def part(known: Mapping[str, Any]) -> dict[str, Any]:
     if kind.endswith("_call_output"):
         return {"type": "tool_call_response", "id": text(known.get("call_id")), "response": known.get("output")}
     if kind == "thinking":
-        return {"type": "reasoning", "content": text(known.get("thinking"))}
+        return {"type": "reasoning", "content": said(known.get("thinking"))}
     return dict(known)
+
+
+def said(content: Any) -> str:
+    """The text of a content, which is a text or a list of blocks."""
+    if isinstance(content, str):
+        return content
+    return "".join(text(fields(block).get("text")) for block in items(content))
 
 
 def tool_call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:

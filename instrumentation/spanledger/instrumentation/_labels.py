@@ -43,6 +43,8 @@ _BAGGAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _block: Final[ContextVar[Mapping[str, str]]] = ContextVar("spanledger_labels", default=_NOTHING)
 _CLIENT_LABELS: Final = "_spanledger_labels"
+# Where SDKs keep the object behind a client that sends its requests: google-genai, cohere, mistralai.
+_SENDERS: Final = (("_api_client",), ("_client_wrapper", "httpx_client"), ("sdk_configuration",))
 
 
 @contextmanager
@@ -104,9 +106,12 @@ def _set_client_labels(client: Any, labels_: Mapping[str, str]) -> None:
             if callable(getattr(client, method, None)):
                 known[method] = _labelling(client, method)
     known[_CLIENT_LABELS] = MappingProxyType(dict(labels_))
-    sender = known.get("_api_client")  # google-genai: the object behind a client that sends its requests
-    if sender is not None:
-        sender.__dict__[_CLIENT_LABELS] = known[_CLIENT_LABELS]
+    for path in _SENDERS:
+        sender: Any = client
+        for step in path:
+            sender = sender.__dict__.get(step) if hasattr(sender, "__dict__") else None
+        if sender is not None:
+            sender.__dict__[_CLIENT_LABELS] = known[_CLIENT_LABELS]
 
 
 def _labelling(client: Any, method: str) -> Any:

@@ -233,7 +233,7 @@ class CapturingChatReader(ChatReader):
             known = fields(choice)
             index = known.get("index") or 0
             delta = fields(known.get("delta"))
-            self._texts.setdefault(index, []).append(text(delta.get("content", known.get("text"))))
+            self._texts.setdefault(index, []).append(content.said(delta.get("content", known.get("text"))))
             for call in items(delta.get("tool_calls")):
                 place = (index, fields(call).get("index") or 0)
                 added = text(fields(fields(call).get("function")).get("arguments"))

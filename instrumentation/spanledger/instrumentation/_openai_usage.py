@@ -37,8 +37,8 @@ def read_usage(answer: Answer) -> Counted:
 
     cache_read = integer(of_input.get("cached_tokens"))
     if cache_read is None:
-        # DeepSeek and Moonshot report cache hits beside the totals
-        cache_read = _first(usage, "prompt_cache_hit_tokens", "cached_tokens")
+        # DeepSeek, Moonshot and Mistral report cache hits beside the totals
+        cache_read = _first(usage, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
     notes: tuple[str, ...] = ()
     input_parts: dict[str, int | None] = {
         "cache_read": cache_read,

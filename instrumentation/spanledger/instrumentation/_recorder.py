@@ -137,12 +137,13 @@ class Recorder:
         # What samplers decide by; every attribute costs a microsecond here, so the rest comes at the end.
         attributes: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
-            gen_ai.GEN_AI_REQUEST_MODEL: call.model,
             gen_ai.GEN_AI_PROVIDER_NAME: call.billed.otel_name,
         }
-        return self._tracer.start_span(
-            f"{call.endpoint.operation} {call.model}", parent, _CLIENT, attributes, start_time=call.started_wall_ns
-        )
+        name = call.endpoint.operation
+        if call.model:  # an agent's model, or the provider's default one, is not in the request
+            attributes[gen_ai.GEN_AI_REQUEST_MODEL] = call.model
+            name = f"{name} {call.model}"
+        return self._tracer.start_span(name, parent, _CLIENT, attributes, start_time=call.started_wall_ns)
 
     def leave(self, call: Call) -> None:
         """The request was sent or failed: the call is no longer the current one."""
@@ -231,7 +232,11 @@ class Recorder:
         if call.reader is not None:
             return call.reader.answer(is_complete=call.outcome == FINISHED)
         if call.document is not None:
-            return call.endpoint.read_response(document_of(call.document))
+            known = document_of(call.document)
+            answer = call.endpoint.read_response(known)
+            if self.settings.capture_content and call.endpoint.output_messages is not None:
+                answer.messages = call.endpoint.output_messages(known)
+            return answer
         if call.endpoint.starts_late:
             return None
         return Answer(is_partial=call.outcome != FAILED)  # nothing was read of an answer that may be billed
@@ -297,10 +302,11 @@ class Recorder:
         facts = call.facts
         common: dict[str, Any] = {
             gen_ai.GEN_AI_OPERATION_NAME: call.endpoint.operation,
-            gen_ai.GEN_AI_REQUEST_MODEL: call.model,
             gen_ai.GEN_AI_PROVIDER_NAME: call.billed.otel_name,
             **facts.server,
         }
+        if call.model:
+            common[gen_ai.GEN_AI_REQUEST_MODEL] = call.model
         if answer.model:
             common[gen_ai.GEN_AI_RESPONSE_MODEL] = answer.model
         timed = common

@@ -49,7 +49,7 @@ class _Runtime:
         self.prices: Prices | None = None
         self.problems = Problems()
         self.recorders: dict[str, Recorder] = {}
-        self.patches: dict[str, Patches] = {}
+        self.patches: dict[str, dict[str, Patches]] = {}  # by SDK and module
         self.providers: Patches | None = None
         self.complaints: tuple[str, ...] = ()
         self.hooked: set[str] = set()
@@ -108,7 +108,8 @@ def instrument(
                 tracer_provider=tracer_provider,
                 meter_provider=meter_provider,
             )
-            _when_imported(SDKS[name].module, partial(_patch, SDKS[name]))
+            for module in (SDKS[name].module, *SDKS[name].also):
+                _when_imported(module, partial(_patch, SDKS[name], module))
 
 
 def uninstrument(sdks: Iterable[str] = tuple(SDKS)) -> None:
@@ -116,7 +117,7 @@ def uninstrument(sdks: Iterable[str] = tuple(SDKS)) -> None:
     with _runtime.lock:
         for name in sdks:
             _runtime.recorders.pop(name, None)
-            if patches := _runtime.patches.pop(name, None):
+            for patches in _runtime.patches.pop(name, {}).values():
                 patches.restore()
         if _runtime.recorders or _runtime.finisher is None:
             return
@@ -169,13 +170,14 @@ def _version(name: str) -> str:
         return ""
 
 
-def _patch(sdk: Sdk, module: Any) -> None:
+def _patch(sdk: Sdk, name: str, module: Any) -> None:
     with _runtime.lock:
         recorder = _runtime.recorders.get(sdk.name)
-        if recorder is None or sdk.name in _runtime.patches:
+        if recorder is None or name in _runtime.patches.get(sdk.name, ()):
             return
         try:
-            _runtime.patches[sdk.name] = sdk.patch(module, recorder, _runtime.problems)
+            patches = sdk.patch(module, recorder, _runtime.problems)
+            _runtime.patches.setdefault(sdk.name, {})[name] = patches
         except Exception as error:  # noqa: BLE001 - the boundary: this runs inside the application's import statement
             _runtime.problems.ours(f"patching {sdk.name}", error)
 

@@ -31,15 +31,17 @@ class Sdk:
         module: the module whose import makes it patchable.
         requires: the supported versions, as pip writes them.
         patcher: where its `Patcher` is, ``module:name``.
+        also: further modules, each patched when it is imported: of an SDK that has moved, or that comes in parts.
     """
 
     name: str
     module: str
     requires: str
     patcher: str
+    also: tuple[str, ...] = ()
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
-        """Patch the SDK, which has been imported."""
+        """Patch one of the SDK's modules, which has been imported."""
         home, _, name = self.patcher.partition(":")
         patcher: Patcher = getattr(import_module(home), name)
         return patcher.patch(module, recorder, problems)
