@@ -17,6 +17,7 @@ import typer
 
 from spanledger.cli import config, output
 from spanledger.cli.commands import (
+    alerts,
     bills,
     connections,
     demo,
@@ -67,6 +68,12 @@ def build() -> typer.Typer:
         "bills",
         "Bills as files, exchange rates, and reading again what was kept.",
         {"import": bills.import_, "reparse": bills.reparse, "rates": bills.rates},
+    )
+    _group(
+        app,
+        "alerts",
+        "Budgets and alerts: what is on, how everything stands, whether messages arrive.",
+        {"list": alerts.list_, "check": alerts.check, "test": alerts.test},
     )
     _group(app, "export", "Spend as files for other tools.", {"focus": export.focus})
     _group(
@@ -129,6 +136,7 @@ def _root(
 ) -> None:
     del show_version  # done before anything else
     ctx.default_map = config.load(config_file, command_tree(ctx.command))
+    ctx.obj = config.found(config_file)
 
 
 def command_tree(command: Any) -> dict[str, Any]:

@@ -11,6 +11,9 @@ for every command that has the option; a table named like a command holds for th
 
     [tokens.create]
     org = "acme"
+
+``[[budgets]]`` and the keys of ``[alerts]`` are no options of a command; `spanledger.reconciler.alerts.settings` reads
+them.
 """
 
 from __future__ import annotations
@@ -49,8 +52,8 @@ def load(path: Path | None, commands: Tree) -> dict[str, Any]:
     Raises:
         UserError: unreadable file, bad TOML, or a key that no command knows.
     """
-    file = path or DEFAULT_FILE
-    if path is None and not file.is_file():
+    file = found(path)
+    if file is None:
         return {}
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -58,7 +61,21 @@ def load(path: Path | None, commands: Tree) -> dict[str, Any]:
         raise UserError(f"config file {file}: {os.strerror(error.errno or 0)}: name a readable file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"config file {file} is not valid TOML: {error}") from error
-    return _section(document, commands, {}, file, "")
+    return _section(_options_only(document), commands, {}, file, "")
+
+
+def found(path: Path | None) -> Path | None:
+    """The config file: the one that the user named, else ``spanledger.toml`` in the working directory."""
+    return path or (DEFAULT_FILE if DEFAULT_FILE.is_file() else None)
+
+
+def _options_only(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is no option of a command: the budgets and what `[alerts]` says beside its commands' tables."""
+    kept = {key: value for key, value in document.items() if key != "budgets"}
+    if isinstance(kept.get("alerts"), dict):
+        table = cast("Mapping[str, Any]", kept["alerts"])
+        kept["alerts"] = {key: value for key, value in table.items() if isinstance(value, dict)}
+    return kept
 
 
 def _section(

@@ -14,8 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from spanledger.cli import background, repricing, runtime
+from spanledger.cli import alerting, background, repricing, runtime
 from spanledger.cli.addresses import Address
+from spanledger.cli.alerting import Alerting
 from spanledger.cli.control import Control
 from spanledger.cli.ingest import Ingest, open_ingest
 from spanledger.cli.listeners import AsgiApp, Listener, Tls, bind
@@ -33,6 +34,8 @@ from spanledger.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+    from spanledger.reconciler.alerts.settings import AlertSettings
 
 LISTENERS: Final = ("otlp-grpc", "otlp-http", "http", "sql")
 CONTROL: Final = Address("127.0.0.1", 0)
@@ -57,6 +60,8 @@ class ServeSettings:
     """Hand over the place of every span, not only in traces that hold model calls."""
     sync: bool = True
     """Pull bills on a schedule."""
+    alerts: AlertSettings | None = None
+    """What to watch and whom to tell."""
     keep_days: int = 0
     """Days of single calls to keep; 0 keeps all."""
     journal_bytes: int
@@ -77,6 +82,7 @@ class Server:
         self._parts = ExitStack()
         self._stop_by = 0.0
         self._refresh: PriceRefresh | None = None
+        self._alerting: Alerting | None = None
 
     def start(self) -> None:
         """Start everything; when something cannot start, what has started is stopped again.
@@ -119,6 +125,7 @@ class Server:
             )
         )
         self._refresh_prices(ingest)
+        self._watch()
         self._listen(ingest, sockets)
 
     def _refresh_prices(self, ingest: Ingest) -> None:
@@ -128,6 +135,14 @@ class Server:
             self._refresh = PriceRefresh(ingest.book, archive, self._settings.data, partial(download, url))
             self._refresh.start()
             self._parts.callback(self._refresh.stop)
+
+    def _watch(self) -> None:
+        wanted = self._settings.alerts
+        if wanted is not None:
+            watch = alerting.watch(self._client(), wanted)
+            self._alerting = Alerting(watch, wanted.interval_seconds)
+            self._alerting.start()
+            self._parts.callback(self._alerting.stop)
 
     def _listen(self, ingest: Ingest, sockets: dict[str, socket.socket]) -> None:
         settings, ledger, intake = self._settings, ingest.ledger, ingest.intake
@@ -207,7 +222,8 @@ class Server:
         notes: dict[str, Check] = {}
         if refresh is not None:
             notes["prices"] = lambda: f"base prices are not fresh: {refresh.trouble}" if refresh.trouble else None
-        return web.create_app(ingest.ledger, access=access, checks=checks, notes=notes, stats=numbers)
+        budgets = self._alerting.budgets if self._alerting is not None else None
+        return web.create_app(ingest.ledger, access=access, checks=checks, notes=notes, stats=numbers, budgets=budgets)
 
     def _host(self, listener: Listener) -> Listener:
         listener.start()

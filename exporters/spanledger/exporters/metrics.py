@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
 from spanledger.exporters.access import Scope
-from spanledger.exporters.readings import ZERO, Readings, Snapshot
+from spanledger.exporters.readings import ZERO, BudgetReading, Readings, Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 StatsSource = Callable[[], Mapping[str, object]]
 """Takes a snapshot of the receiver's own numbers (`spanledger.collector.stats.Stats.snapshot` and more)."""
+
+BudgetSource = Callable[[], Sequence[BudgetReading]]
+"""The configured budgets of all organisations as they were last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,17 @@ SYNC_AGE: Final = Family(
     "Time since a provider's bills or usage were last pulled in full.",
     ("org_id", "connection", "stream"),
 )
+_BY_BUDGET: Final = ("org_id", "budget", "period")
+BUDGET_SPENT: Final = Family(
+    "spanledger_budget_spent_usd", "gauge", "Spent of a budget in its current period, in US dollars.", _BY_BUDGET
+)
+BUDGET_LIMIT: Final = Family("spanledger_budget_limit_usd", "gauge", "A budget's amount, in US dollars.", _BY_BUDGET)
+BUDGET_FORECAST: Final = Family(
+    "spanledger_budget_forecast_usd",
+    "gauge",
+    "What will be spent of a budget by the end of its period at the recent pace, in US dollars.",
+    _BY_BUDGET,
+)
 SCRAPE_SUCCESS: Final = Family(
     "spanledger_scrape_success", "gauge", "1 if the ledger was read for this scrape, 0 if last known values are shown."
 )
@@ -124,6 +138,7 @@ LEDGER: Final = (
     TIEOUT_DIFFERENCE,
     SYNC_AGE,
 )
+BUDGETS: Final = (BUDGET_SPENT, BUDGET_LIMIT, BUDGET_FORECAST)
 _COUNTERS: Final = {family.name: family for family in (LLM_REQUESTS, LLM_TOKENS, LLM_COST, LLM_UNKNOWN)}
 
 
@@ -208,11 +223,13 @@ class LedgerCollector(Collector):
         scope: Scope,
         *,
         stats: StatsSource | None = None,
+        budgets: BudgetSource | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._readings = readings
         self._scope = scope
         self._stats = stats
+        self._budgets = budgets
         self._now = now
         self._lock = threading.Lock()
         self._last: Sequence[Metric] = tuple(family.empty() for family in LEDGER)
@@ -223,13 +240,14 @@ class LedgerCollector(Collector):
         """All families without samples: the registry then knows their names without reading the store."""
         yield from (family.empty() for family in LEDGER)
         yield SCRAPE_SUCCESS.empty()
+        yield from (family.empty() for family in BUDGETS if self._budgets is not None)
         yield from (stat.family.empty() for stat in self._visible_stats())
 
     def collect(self) -> Iterable[Metric]:
         """The current values; the last known ones, and ``spanledger_scrape_success 0``, when the store fails."""
         with self._lock:
             success = self._refresh()
-            families = (*self._last, *self._last_receiver)
+            families = (*self._last, *self._budget_families(), *self._last_receiver)
         state = SCRAPE_SUCCESS.empty()
         state.add_metric([], 1.0 if success else 0.0)
         return (*families, state)
@@ -245,6 +263,19 @@ class LedgerCollector(Collector):
             return False
         self._is_failing = False
         return True
+
+    def _budget_families(self) -> Sequence[Metric]:
+        if self._budgets is None:
+            return ()
+        spent, limit, forecast = (family.empty() for family in BUDGETS)
+        for each in self._budgets():
+            if self._scope.org_id in (None, each.org_id):
+                labels = [each.org_id.lower(), each.budget.lower(), each.period]
+                spent.add_metric(labels, float(each.spent_usd))
+                limit.add_metric(labels, float(each.limit_usd))
+                if each.forecast_usd is not None:
+                    forecast.add_metric(labels, float(each.forecast_usd))
+        return spent, limit, forecast
 
     def _visible_stats(self) -> Sequence[Stat]:
         if self._stats is None:

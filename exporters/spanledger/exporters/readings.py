@@ -79,6 +79,18 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetReading:
+    """A configured budget in its current period (`daily` or `monthly`, UTC); the forecast is None where unknown."""
+
+    org_id: str
+    budget: str
+    period: str
+    spent_usd: Decimal
+    limit_usd: Decimal
+    forecast_usd: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one scrape shows, read together."""
 

@@ -29,7 +29,7 @@ from spanledger.exporters import openapi
 from spanledger.exporters.access import Access, AccessDeniedError, Scope, bearer_token
 from spanledger.exporters.compression import encoder_for
 from spanledger.exporters.latest import CallsRequest, latest_calls
-from spanledger.exporters.metrics import LedgerCollector, StatsSource, render
+from spanledger.exporters.metrics import BudgetSource, LedgerCollector, StatsSource, render
 from spanledger.exporters.readings import LedgerReader, StoreReadings
 from spanledger.exporters.spend import BadRequestError, SpendRequest, spend
 from spanledger.ledger.errors import RetryableStoreError, StoreError
@@ -55,6 +55,7 @@ def create_app(
     checks: Mapping[str, Check] | None = None,
     notes: Mapping[str, Check] | None = None,
     stats: StatsSource | None = None,
+    budgets: BudgetSource | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """The application.
@@ -66,9 +67,10 @@ def create_app(
         checks: what ``/readyz`` asks, by name (see `spanledger.exporters.health`).
         notes: what ``/readyz`` mentions but is ready in spite of, by name.
         stats: the receiver's own numbers, shown as ``spanledger_*`` metrics.
+        budgets: the configured budgets, shown as metrics.
         now: the clock.
     """
-    web = _Web(StoreReadings(ledger), access or Access(is_open=True), checks or {}, notes or {}, stats, now)
+    web = _Web(StoreReadings(ledger), access or Access(is_open=True), checks or {}, notes or {}, stats, budgets, now)
     return Starlette(
         routes=[
             Route("/metrics", web.metrics, methods=["GET"]),
@@ -103,6 +105,7 @@ class _Web:
         checks: Mapping[str, Check],
         notes: Mapping[str, Check],
         stats: StatsSource | None,
+        budgets: BudgetSource | None,
         now: Callable[[], datetime],
     ) -> None:
         self._readings = readings
@@ -110,6 +113,7 @@ class _Web:
         self._checks = checks
         self._notes = notes
         self._stats = stats
+        self._budgets = budgets
         self._now = now
         self._lock = threading.Lock()
         self._collectors: OrderedDict[Scope, LedgerCollector] = OrderedDict()
@@ -153,7 +157,9 @@ class _Web:
         with self._lock:
             collector = self._collectors.pop(scope, None)
             if collector is None:
-                collector = LedgerCollector(self._readings, scope, stats=self._stats, now=self._now)
+                collector = LedgerCollector(
+                    self._readings, scope, stats=self._stats, budgets=self._budgets, now=self._now
+                )
             self._collectors[scope] = collector
             if len(self._collectors) > _COLLECTORS:
                 self._collectors.popitem(last=False)

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
 
-from spanledger.cli import options, pricing
+import typer
+
+from spanledger.cli import alerting, options, pricing
 from spanledger.cli.addresses import parse_address
 from spanledger.cli.errors import UserError
 from spanledger.cli.options import option
@@ -29,6 +31,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def serve(
+    ctx: typer.Context,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
     otlp_grpc: Annotated[
@@ -116,6 +119,7 @@ def serve(
                 insecure_no_auth=insecure_no_auth,
                 keep_all_spans=keep_all_spans,
                 sync=sync,
+                alerts=alerting.settings(ctx.find_object(Path)),
                 keep_days=keep_days,
                 journal_bytes=units.size(journal_limit, "--journal-limit"),
                 request_bytes=units.size(max_request, "--max-request"),
