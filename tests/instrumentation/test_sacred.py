@@ -123,10 +123,11 @@ def test_switching_off_restores_every_class(provider: Any) -> None:
     before = patched()
     instrumentation.instrument(environment={})
     assert patched() != before
-    assert {one.state for one in status()} == {"instrumented"}
+    states = {one.sdk: one.state for one in status()}
+    assert states["openai"] == states["anthropic"] == "instrumented"
     instrumentation.uninstrument()
     assert patched() == before
-    assert {one.state for one in status()} == {"off"}
+    assert {one.state for one in status()} <= {"off", "not installed"}
 
 
 def test_switching_on_twice_makes_one_span(switch_on: Any, clients: Any, provider: Any, reply: Any) -> None:
