@@ -122,6 +122,8 @@ class Google(Connector):
         error = maybe_obj(maybe_obj(response.document).get("error"))
         reasons = [text(found.get("reason")) for found in objects(error.get("errors", []), "errors")]
         reason, said = "".join(reasons[:1]), excerpt(response)
+        if response.status == 401:
+            return Verdict(State.AUTH_FAILED, False, f"BigQuery refused the service account's token: {said}")
         if reason in ("rateLimitExceeded", "quotaExceeded", "jobRateLimitExceeded"):
             return Verdict(State.RATE_LIMITED, reason != "quotaExceeded", f"BigQuery's quota is used up: {said}")
         if reason == "accessDenied":
