@@ -109,7 +109,10 @@ class Billed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One named part of the difference at one place; ``amount`` is billed minus booked."""
+    """One named part of the difference at one place; ``amount`` is billed minus booked.
+
+    ``likely`` is the name that a finding ``not_final_yet`` will have if the provider restates nothing.
+    """
 
     name: ResidualName
     dims: Dims
@@ -119,6 +122,31 @@ class Finding:
     booked_unit_price: Decimal | None = None
     cause: str = ""
     source_ids: tuple[str, ...] = ()
+    likely: ResidualName | None = None
+
+    @property
+    def kind(self) -> ResidualName:
+        """What it is, whether the day is final or not."""
+        return self.likely or self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """Billed and booked money of the same units, whether it differs or not.
+
+    Attributes:
+        dims: the place, on the day on which the calls were booked.
+        quantity: matched units.
+        billed: their billed money.
+        booked: their booked cost.
+        tolerance: by how much the two may differ from rounding alone.
+    """
+
+    dims: Dims
+    quantity: Decimal
+    billed: Decimal
+    booked: Decimal
+    tolerance: Decimal
 
 
 def compatible(one: Dims, other: Dims) -> bool:

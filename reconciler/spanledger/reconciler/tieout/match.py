@@ -29,6 +29,7 @@ from spanledger.reconciler.tieout.items import (
     Charge,
     Dims,
     Finding,
+    Matched,
     ResidualName,
     compatible,
 )
@@ -109,12 +110,21 @@ class _Run:
         billed: Billed | None = None,
         cause: str = "",
     ) -> None:
+        likely = None
         if name not in (ResidualName.TIMING, *_DIRECT.values()) and not self.is_final(dims.day):
-            name, cause = ResidualName.NOT_FINAL_YET, "the provider may still restate this day"
+            likely, name, cause = name, ResidualName.NOT_FINAL_YET, "the provider may still restate this day"
         if amount or quantity:
             source_ids = billed.source_ids if billed else ()
             self.findings.append(
-                Finding(name=name, dims=dims, amount=amount, quantity=quantity, cause=cause, source_ids=source_ids)
+                Finding(
+                    name=name,
+                    dims=dims,
+                    amount=amount,
+                    quantity=quantity,
+                    cause=cause,
+                    source_ids=source_ids,
+                    likely=likely,
+                )
             )
 
     def match(self, key: Callable[[Dims], Hashable | None], test: Callable[[Dims, Dims], bool]) -> None:
@@ -134,6 +144,14 @@ class _Run:
                     self.pair(billed, booked)
 
 
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The findings, and what met whose token class was the same on both sides."""
+
+    findings: list[Finding]
+    matched: list[Matched]
+
+
 def tie_out(
     booked: Iterable[Booked],
     billed: Iterable[Billed],
@@ -141,7 +159,18 @@ def tie_out(
     is_final: Callable[[date], bool],
     family: Callable[[str], str] = str,
 ) -> list[Finding]:
-    """Name every part of billed minus booked.
+    """Name every part of billed minus booked: the findings of `match`."""
+    return match(booked, billed, is_final=is_final, family=family).findings
+
+
+def match(
+    booked: Iterable[Booked],
+    billed: Iterable[Billed],
+    *,
+    is_final: Callable[[date], bool],
+    family: Callable[[str], str] = str,
+) -> Matching:
+    """Name every part of billed minus booked, and say what met.
 
     Args:
         booked: what the ledger holds, at its finest grain; several items may stand in one place.
@@ -179,7 +208,7 @@ def tie_out(
         _neighbouring_day(run, step)
     _name_pairs(run)
     _name_leftovers(run, tools_booked)
-    return sorted(run.findings, key=lambda f: (f.dims, f.name, f.cause, f.amount))
+    return Matching(sorted(run.findings, key=lambda f: (f.dims, f.name, f.cause, f.amount)), _matched(run))
 
 
 def _always(_one: Dims, _other: Dims) -> bool:
@@ -323,6 +352,23 @@ def _name_pairs(run: _Run) -> None:
             billed_unit_price=pair.amount / pair.quantity,
             booked_unit_price=pair.cost / pair.quantity,
         )
+
+
+def _matched(run: _Run) -> list[Matched]:
+    return sorted(
+        (
+            Matched(
+                dims=pair.dims,
+                quantity=pair.quantity,
+                billed=pair.amount,
+                booked=pair.cost,
+                tolerance=_tolerance(pair.billed),
+            )
+            for pair in run.pairs.values()
+            if not pair.reclassified
+        ),
+        key=lambda m: (m.dims, m.quantity, m.billed, m.booked),
+    )
 
 
 def _name_leftovers(run: _Run, tools_booked: set[str]) -> None:

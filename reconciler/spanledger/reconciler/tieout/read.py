@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
 
 from spanledger.ledger.client import store_errors
 from spanledger.reconciler.tieout.bill import BillRow, tier
+from spanledger.reconciler.tieout.interrupted import Interrupted
 from spanledger.reconciler.tieout.items import Booked, Dims
 from spanledger.reconciler.tieout.run import Evidence, Period
 from spanledger.reconciler.tieout.sql import load
@@ -44,11 +45,13 @@ class TieOutReader:
         since, until = period.start - timedelta(days=1), period.end + timedelta(days=1)
         accounts = [a for a in self.accounts(since, until) if only in ("", a.connection)]
         books: dict[tuple[str, ...], list[Booked]] = {}
+        broken: dict[tuple[str, ...], list[Interrupted]] = {}
         found: list[tuple[Account, list[BillRow]]] = []
         for account in accounts:
             key = (account.zone, *account.providers)
             if key not in books:
                 books[key] = self._booked(account, since, until)
+                broken[key] = self._interrupted(account, since, until)
             found.append((account, self.billed(account, since, until)))
         return [
             Evidence(
@@ -58,6 +61,7 @@ class TieOutReader:
                 booked=shares.items,
                 pulled_days=self._pulled_days(account, period),
                 problems=shares.problems,
+                interrupted=_share_of(account, rows, broken[account.zone, *account.providers], found).items,
             )
             for account, rows in found
             for shares in (_share_of(account, rows, books[account.zone, *account.providers], found),)
@@ -118,6 +122,32 @@ class TieOutReader:
             for row in rows
         ]
 
+    def _interrupted(self, account: Account, since: date, until: date) -> list[Interrupted]:
+        parameters: dict[str, Any] = {
+            "providers": list(account.providers),
+            "since": midnight(since, account.zone),
+            "until": midnight(until, account.zone),
+        }
+        if not self._query("has_bounded", **parameters)[0]["found"]:
+            return []
+        return [
+            Interrupted(
+                dims=Dims(
+                    day=row["day"],
+                    model=row["model"],
+                    project=row["project"],
+                    workspace=row["workspace"],
+                    service_tier=tier(row["service_tier"]),
+                    batch=str(bool(row["is_batch"])).lower(),
+                ),
+                calls=row["calls"],
+                cost=row["cost"],
+                room=row["room"],
+                open_calls=row["open_calls"],
+            )
+            for row in self._query("interrupted", zone=account.zone, **parameters)
+        ]
+
     def billed(self, account: Account, since: date, until: date) -> list[BillRow]:
         """A connection's bill around the days ``[since, until)``, the longest periods included."""
         rows = self._query(
@@ -154,18 +184,21 @@ def _zone(hours: Sequence[int], sample: datetime) -> str:
     return "UTC"
 
 
+Held = TypeVar("Held", Booked, Interrupted)
+
+
 @dataclass(frozen=True, slots=True)
-class _Share:
-    items: list[Booked]
+class _Share(Generic[Held]):
+    items: list[Held]
     problems: tuple[str, ...] = ()
 
 
 def _share_of(
     account: Account,
     rows: Sequence[BillRow],
-    booked: list[Booked],
+    booked: list[Held],
     all_accounts: Sequence[tuple[Account, list[BillRow]]],
-) -> _Share:
+) -> _Share[Held]:
     """One account's part of a provider's books, where the org has several accounts with the provider.
 
     A booked item goes to the one account whose bill knows its project or workspace; what no bill knows stays with the
@@ -180,14 +213,14 @@ def _share_of(
             homes["project", row.project].add(rival.connection)
             homes["workspace", row.workspace].add(rival.connection)
     first = rivals[0][0].connection
-    mine: list[Booked] = []
+    mine: list[Held] = []
     homeless = 0
     for item in booked:
         known = [homes[kind, name] for kind, name in _marks(item) if len(homes[kind, name]) == 1]
         owner = next(iter(known[0])) if known else first
         homeless += not known and owner == account.connection
         if owner == account.connection:
-            mine.append(replace(item))
+            mine.append(item)
     if not homeless:
         return _Share(mine)
     problem = (
@@ -197,6 +230,6 @@ def _share_of(
     return _Share(mine, (problem,))
 
 
-def _marks(item: Booked) -> list[tuple[str, str]]:
+def _marks(item: Booked | Interrupted) -> list[tuple[str, str]]:
     marks = [("project", item.dims.project), ("workspace", item.dims.workspace)]
     return [(kind, name) for kind, name in marks if name]

@@ -15,15 +15,26 @@ from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.read import TieOutReader
 from spanledger.reconciler.tieout.run import Period, TieOut, run_tie_out
 from spanledger.reconciler.tieout.store import TieOutStore
+from spanledger.reconciler.tieout.unseen import Source, Unseen, ghost_spend, shadow_spend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tied:
-    """The results with their causes by connection, and booked cost that no connection bills, by provider."""
+    """The results of a period.
+
+    Attributes:
+        results: one for each connection.
+        causes: what their residuals mean, by connection.
+        unbilled: booked cost that no connection bills, by provider.
+        shadow: what is billed and was never seen in spans, by connection.
+        ghosts: what spans show and no bill does, by connection.
+    """
 
     results: tuple[TieOut, ...]
     causes: Mapping[str, list[Cause]]
     unbilled: Mapping[str, Decimal]
+    shadow: Mapping[str, list[Unseen]]
+    ghosts: Mapping[str, list[Unseen]]
 
 
 def tie_out_period(
@@ -55,11 +66,16 @@ def tie_out_period(
     reader = TieOutReader(client, org_id)
     results: list[TieOut] = []
     explained: dict[str, list[Cause]] = {}
+    shadow: dict[str, list[Unseen]] = {}
+    ghosts: dict[str, list[Unseen]] = {}
     for evidence in reader.evidence(period, only=only):
         result = run_tie_out(evidence, period, names, today=today)
         results.append(result)
         explained[result.connection] = causes(result.findings, [item.dims for item in evidence.booked])
+        source = Source(org_id=org_id, connection=result.connection, providers=tuple(result.provider.split("+")))
+        shadow[result.connection] = shadow_spend(result.findings, result.booked, names.family, source)
+        ghosts[result.connection] = ghost_spend(result.findings, result.billed, names.family, source)
     if keep:
         TieOutStore(client, clock).save(org_id, results)
     unbilled = {} if only else reader.unbilled_providers(period)
-    return Tied(results=tuple(results), causes=explained, unbilled=unbilled)
+    return Tied(results=tuple(results), causes=explained, unbilled=unbilled, shadow=shadow, ghosts=ghosts)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from spanledger.reconciler.spread import spread
 from spanledger.reconciler.tieout.bill import BillRow, billed_items
+from spanledger.reconciler.tieout.interrupted import Interrupted, Narrowed, narrow
 from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName
-from spanledger.reconciler.tieout.match import tie_out
+from spanledger.reconciler.tieout.match import match
 from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.tieout.prices import ImpliedPrice, implied_prices
 from spanledger.reconciler.windows import next_month
 
 _ZERO: Final = Decimal(0)
@@ -83,11 +85,17 @@ class TieOut:
         provider: who bills; several are joined with ``+``.
         period: the period.
         billed_usd: the bill, everything included.
-        booked_usd: the ledger's cost; ``booked_high_usd`` with the upper bound of broken streams.
+        booked_usd: the ledger's cost; ``booked_high_usd`` with the upper bounds of interrupted calls, as far as the
+            bill has not settled them.
         coverage: the share of billed usage that the ledger saw (0 to 1); ``None`` when nothing was billed.
         findings: the named parts of billed minus booked; they sum to it exactly.
         missing_days: completed days that were never pulled.
         problems: what the reader must know: other currencies without a rate, several accounts, an empty ledger, ...
+        interrupted: interrupted calls, and what the bill gives them.
+        prices: what the bill charges for a unit, by day.
+        final_days: days whose bill is there and will not move any more.
+        billed: the bill's items of the period.
+        booked: the ledger's items of the period.
     """
 
     connection: str
@@ -100,6 +108,21 @@ class TieOut:
     findings: tuple[Finding, ...]
     missing_days: tuple[date, ...] = ()
     problems: tuple[str, ...] = ()
+    interrupted: tuple[Narrowed, ...] = ()
+    prices: tuple[ImpliedPrice, ...] = ()
+    final_days: tuple[date, ...] = ()
+    billed: tuple[Billed, ...] = field(default=(), repr=False)
+    booked: tuple[Booked, ...] = field(default=(), repr=False)
+
+    @property
+    def booked_low_usd(self) -> Decimal:
+        """The ledger's cost with what the bill gives to interrupted calls on final days."""
+        return self.booked_usd + sum((each.given for each in self.interrupted), _ZERO)
+
+    @property
+    def has_open_calls(self) -> bool:
+        """Whether interrupted calls that the bill has not settled have no upper limit."""
+        return any(each.high is None for each in self.interrupted)
 
     def residuals(self) -> dict[ResidualName, Decimal]:
         """The sum of each name that occurs."""
@@ -125,6 +148,7 @@ class Evidence:
     booked: Sequence[Booked]
     pulled_days: Collection[date]
     problems: tuple[str, ...] = ()
+    interrupted: Sequence[Interrupted] = ()
 
 
 def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today: date) -> TieOut:
@@ -139,12 +163,16 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
     rows, booked = by_whole_periods(evidence.rows, _classed(evidence.booked, names), period)
     billed = billed_items(rows, names)
     final = _finality(billed, today)
-    findings = [
-        finding
-        for finding in tie_out(booked, billed, is_final=final, family=names.family)
-        if period.start <= finding.dims.day < period.end
-    ]
+    matching = match(booked, billed, is_final=final, family=names.family)
     billed_here = [item for item in billed if period.start <= item.dims.day < period.end]
+    final_days = frozenset(item.dims.day for item in billed_here if final(item.dims.day))
+    _, broken = by_whole_periods(evidence.rows, _canonical(evidence.interrupted, names), period)
+    findings, narrowed = narrow(
+        [finding for finding in matching.findings if period.start <= finding.dims.day < period.end],
+        [item for item in broken if period.start <= item.dims.day < period.end],
+        is_final=lambda dims: dims.day in final_days,
+        family=names.family,
+    )
     booked_here = [item for item in booked if period.start <= item.dims.day < period.end]
     billed_usd = sum((item.amount for item in billed_here), _ZERO)
     booked_usd = sum((item.cost for item in booked_here), _ZERO)
@@ -159,12 +187,25 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         period=period,
         billed_usd=billed_usd,
         booked_usd=booked_usd,
-        booked_high_usd=sum((item.high if item.high is not None else item.cost for item in booked_here), _ZERO),
+        booked_high_usd=booked_usd
+        + sum((item.high - item.cost for item in booked_here if item.high is not None), _ZERO)
+        + sum((each.given if each.is_final else each.interrupted.room for each in narrowed), _ZERO),
         coverage=_coverage(billed_here, findings),
         findings=tuple(findings),
         missing_days=missing,
         problems=evidence.problems + _problems(rows, booked_here, billed_here),
+        interrupted=tuple(narrowed),
+        prices=implied_prices(
+            billed_here, [pair for pair in matching.matched if period.start <= pair.dims.day < period.end]
+        ),
+        final_days=tuple(sorted(final_days)),
+        billed=tuple(billed_here),
+        booked=tuple(booked_here),
     )
+
+
+def _canonical(interrupted: Sequence[Interrupted], names: ModelNames) -> list[Interrupted]:
+    return [replace(each, dims=replace(each.dims, model=names.canonical(each.dims.model))) for each in interrupted]
 
 
 def _classed(booked: Sequence[Booked], names: ModelNames) -> list[Booked]:

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from spanledger.ledger.client import store_errors
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.tieout.items import Finding
+from spanledger.reconciler.tieout.prices import ImpliedPrice
 from spanledger.reconciler.tieout.run import TieOut
 from spanledger.reconciler.tieout.sql import load
 
@@ -48,10 +49,52 @@ class TieOutStore:
             version = max((now - _EPOCH) // timedelta(microseconds=1), old_version + 1)
             residuals += [_residual_row(org_id, result, version, finding) for finding in result.findings]
             tieouts.append(_tieout_row(org_id, result, version, content, now))
+        prices = self._new_prices(org_id, results, now)
         with store_errors("writing tie-outs"):
+            self._insert("spanledger.implied_price_versions", prices)
             self._insert("spanledger.tieout_residual_versions", residuals)
             self._insert("spanledger.tieout_versions", tieouts)
         return len(tieouts)
+
+    def _new_prices(self, org_id: str, results: Sequence[TieOut], now: datetime) -> list[Mapping[str, object]]:
+        """The rows of every day whose implied prices differ from what is stored; a day is replaced as a whole."""
+        rows: list[Mapping[str, object]] = []
+        for result in results:
+            stored = self._stored_prices(org_id, result)
+            days: dict[date, list[ImpliedPrice]] = {day: [] for day in stored}
+            for price in result.prices:
+                days.setdefault(price.day, []).append(price)
+            for day, prices in sorted(days.items()):
+                old_version, old_hash = stored.get(day, (0, b""))
+                content = hashlib.blake2b(repr(prices).encode(), digest_size=16).digest()
+                if content == old_hash:
+                    continue
+                version = max((now - _EPOCH) // timedelta(microseconds=1), old_version + 1)
+                common: Mapping[str, object] = {
+                    "org_id": org_id,
+                    "connection": result.connection,
+                    "provider": result.provider,
+                    "day": day,
+                    "content_hash": content,
+                    "computed_at": now,
+                    "version": version,
+                }
+                kept: Sequence[ImpliedPrice | None] = prices or [None]
+                rows += [{**common, **_price_row(price)} for price in kept]
+        return rows
+
+    def _stored_prices(self, org_id: str, result: TieOut) -> dict[date, tuple[int, bytes]]:
+        with store_errors("reading the last implied prices"):
+            rows = self._client.query(  # pyright: ignore[reportUnknownMemberType]
+                load("price_versions"),
+                parameters={
+                    "org": org_id,
+                    "connection": result.connection,
+                    "since": result.period.start,
+                    "until": result.period.end,
+                },
+            ).result_rows
+        return {day: (int(version), bytes(content)) for day, version, content in rows}
 
     def _insert(self, table: str, rows: Sequence[Mapping[str, object]]) -> None:
         if rows:
@@ -113,6 +156,25 @@ def _residual_row(org_id: str, result: TieOut, version: int, finding: Finding) -
         "booked_unit_price": _unit(finding.booked_unit_price),
         "cause": finding.cause,
         "source_ids": list(finding.source_ids),
+    }
+
+
+def _price_row(price: ImpliedPrice | None) -> Mapping[str, object]:
+    """The columns of a price; of ``None``, a day that has none any more, a row that no view shows."""
+    return {
+        "model": price.meter.model if price else "",
+        "token_class": price.meter.token_class if price else "",
+        "service_tier": price.meter.service_tier if price else "",
+        "batch": price.meter.batch if price else "",
+        "quantity": price.quantity if price else Decimal(0),
+        "billed_usd": price.billed_usd if price else Decimal(0),
+        "billed_unit_price": price.billed_unit_price if price else None,
+        "matched_quantity": price.matched_quantity if price else Decimal(0),
+        "matched_billed_usd": price.matched_billed_usd if price else Decimal(0),
+        "matched_booked_usd": price.matched_booked_usd if price else Decimal(0),
+        "booked_unit_price": price.booked_unit_price if price else None,
+        "drift": price.drift if price else None,
+        "is_final": price.is_final if price else True,
     }
 
 
