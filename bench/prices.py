@@ -10,6 +10,7 @@ import gc
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from genai_prices import Usage as TheirUsage
@@ -21,6 +22,8 @@ from spanledger.semconv.usage import Usage
 
 NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
 AT = int(NOW.timestamp()) * 10**9
+BATCH = 4_000
+"""How many calls the collector prices together."""
 MODELS = (
     ("openai", "gpt-4o-mini-2024-07-18"),
     ("openai", "gpt-6-sol"),
@@ -32,7 +35,7 @@ MODELS = (
 
 
 def microseconds(work: Callable[[], object], times: int, repeat: int = 5) -> float:
-    """CPU microseconds of one call: the best of several runs, without the garbage collector."""
+    """CPU microseconds of one call of ``work``: the best of several runs, without the garbage collector."""
     best = float("inf")
     gc.disable()
     try:
@@ -44,6 +47,19 @@ def microseconds(work: Callable[[], object], times: int, repeat: int = 5) -> flo
     finally:
         gc.enable()
     return best / times * 1e6
+
+
+def price_each(book: PriceBook, provider: str, model: str, like: Usage) -> float:
+    """CPU microseconds of `PriceBook.price`, over usages that all differ."""
+    usages = [replace(like, input_uncached=number, output_text=2 * number) for number in range(1, 20_001)]
+    price = book.price
+    price(like, provider=provider, model=model, at_ns=AT)
+
+    def work() -> None:
+        for usage in usages:
+            price(usage, provider=provider, model=model, at_ns=AT)
+
+    return microseconds(work, 1, repeat=9) / len(usages)
 
 
 def observations(count: int) -> list[Observation]:
@@ -83,22 +99,24 @@ def main() -> None:
 
     usage = Usage(input_uncached=1_123, cache_read=2_048, output_text=207)
     theirs = TheirUsage(input_tokens=3_171, cache_read_tokens=2_048, output_tokens=207)
-    one = microseconds(lambda: book.price(usage, provider="openai", model="gpt-4o-mini", at_ns=AT), 20_000)
     peer = microseconds(
         lambda: calc_price(theirs, "gpt-4o-mini", provider_id="openai", genai_request_timestamp=NOW), 2_000
     )
-    print(f"{'price(), flat model':44} {one:9.2f} µs")
-    print(f"{'genai_prices.calc_price, the same call':44} {peer:9.2f} µs   {peer / one:5.1f} x as long")
-    tiered = microseconds(lambda: book.price(usage, provider="openai", model="gpt-6-sol", at_ns=AT), 20_000)
-    print(f"{'price(), long-context tiers':44} {tiered:9.2f} µs")
-    writes = Usage(input_uncached=1_123, cache_read=2_048, cache_write=768, output_text=207)
-    bounded = microseconds(
-        lambda: book.price(writes, provider="anthropic", model="claude-sonnet-4-5", at_ns=AT), 20_000
-    )
-    print(f"{'price(), cache write of unknown lifetime':44} {bounded:9.2f} µs")
-    searches = Usage(input_uncached=1_123, output_text=207, counts={"web_searches": 2})
-    counted = microseconds(lambda: book.price(searches, provider="openai", model="gpt-4o", at_ns=AT), 20_000)
-    print(f"{'price(), with searches':44} {counted:9.2f} µs")
+    print(f"{'genai_prices.calc_price, the baseline':44} {peer:9.2f} µs")
+    text = Usage(input_uncached=1, output_text=1)
+    for what, provider, model, like in (
+        ("two classes", "openai", "gpt-4o-mini", text),
+        ("with cache reads", "openai", "gpt-4o-mini", usage),
+        ("with cache reads and reasoning", "openai", "gpt-4o-mini", replace(usage, reasoning=128)),
+        ("a price that changed over time", "google", "gemini-2.5-flash", usage),
+        ("long-context tiers", "openai", "gpt-6-sol", usage),
+        ("off-peak windows", "deepseek", "deepseek-chat", usage),
+        ("cache write of unknown lifetime", "anthropic", "claude-sonnet-4-5", replace(usage, cache_write=768)),
+        ("with searches", "openai", "gpt-4o", replace(text, counts={"web_searches": 2})),
+        ("unknown model", "openai", "an-unknown-model", usage),
+    ):
+        each = price_each(book, provider, model, like)
+        print(f"{f'price(), {what}':44} {each:9.2f} µs   the baseline takes {peer / each:5.1f} x as long")
     missing = PriceBook()
     missing.prefetch(provider="openai", model="gpt-4o")
     unresolved = microseconds(
@@ -108,7 +126,8 @@ def main() -> None:
 
     many = observations(calls)
     book.price_many(many)
-    each = microseconds(lambda: book.price_many(many), 1) / calls
+    batches = [many[start : start + BATCH] for start in range(0, calls, BATCH)]
+    each = microseconds(lambda: [len(book.price_many(batch)) for batch in batches], 1) / calls
     print(f"{f'price_many(), {calls:,} mixed calls':44} {each:9.2f} µs   {1e6 / each:9,.0f} calls per CPU-second")
     alone = microseconds(lambda: price_one_by_one(book, many), 1) / calls
     print(f"{'price(), the same calls one by one':44} {alone:9.2f} µs   {1e6 / alone:9,.0f} calls per CPU-second")

@@ -196,7 +196,7 @@ def test_the_caches_are_bounded_against_made_up_names(monkeypatch: pytest.Monkey
     book = PriceBook()
     for number in range(1_000):
         book.price(TEXT, provider="openai", model=f"made-up-{number}", at_ns=NOVEMBER)
-    assert len(book._resolved.schedules) <= 100
+    assert len(book._resolved.pricers) <= 100
     assert len(book._resolved.models) <= 100
     assert book.price(TEXT, provider="openai", model="gpt-4o", at_ns=NOVEMBER).status is CostStatus.LIST
 

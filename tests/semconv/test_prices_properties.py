@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from spanledger.semconv.cost import CostStatus
 from spanledger.semconv.money import CONTEXT
-from spanledger.semconv.prices.arithmetic import cost_of, list_cost
+from spanledger.semconv.prices.arithmetic import cost_of
+from spanledger.semconv.prices.quick import pricer
 from spanledger.semconv.prices.rates import Flat, Rate, RateSnapshot, Tariff
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
@@ -50,7 +51,7 @@ limits = st.none() | st.integers(min_value=0, max_value=10**6)
 @given(tariffs(), usages, limits)
 @settings(max_examples=400)
 def test_the_fast_way_gives_what_the_readable_way_gives(tariff: Tariff, usage: Usage, limit: int | None) -> None:
-    fast, readable = list_cost(tariff, usage, limit), cost_of(tariff, usage, limit)
+    fast, readable = pricer(tariff)(usage, 0, limit), cost_of(tariff, usage, limit)
     assert fast == readable
     assert list(fast.by_class) == list(readable.by_class)
 
@@ -118,7 +119,7 @@ def test_the_applications_decimal_context_does_not_matter(snapshot: RateSnapshot
     expected = cost_of(tariff, usage)
     with decimal.localcontext(prec=3, rounding=decimal.ROUND_UP, traps=[decimal.Inexact]):
         assert cost_of(Tariff(Flat(snapshot)), usage) == expected
-        assert list_cost(tariff, usage) == expected
+        assert pricer(tariff)(usage, 0, None) == expected
 
 
 @given(tariffs(), complete)

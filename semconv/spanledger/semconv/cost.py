@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final, NamedTuple
+
+_NO_CLASSES: Final[Mapping[str, Decimal]] = MappingProxyType({})
 
 
 class CostStatus(StrEnum):
@@ -24,9 +26,8 @@ class CostStatus(StrEnum):
     """No price or no usage known; ``reason`` says which."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """A call's cost in US dollars.
+class Cost(NamedTuple):
+    """A call's cost in US dollars. A tuple because a ledger makes millions: it is made in a tenth of the time.
 
     Attributes:
         status: how sure it is.
@@ -42,6 +43,6 @@ class Cost:
     total: Decimal | None = None
     low: Decimal | None = None
     high: Decimal | None = None
-    by_class: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+    by_class: Mapping[str, Decimal] = _NO_CLASSES
     price_id: str = ""
     reason: str = ""

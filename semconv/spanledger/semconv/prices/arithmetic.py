@@ -9,7 +9,7 @@ from typing import Final
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import reasons
-from spanledger.semconv.prices.rates import PROMPT_COUNTS, USUAL_CLASSES, Flat, Tariff
+from spanledger.semconv.prices.rates import PROMPT_COUNTS, Flat, Tariff
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 ZERO: Final = Decimal(0)
@@ -43,96 +43,7 @@ def prompt_tokens(usage: Usage) -> int:
     return prompt
 
 
-_usual: Final = attrgetter(*USUAL_CLASSES)
 _classes: Final = attrgetter(*TOKEN_CLASSES)
-# Storing through the slots themselves skips the frozen dataclass's own `__init__`, which takes as long as all the rest.
-_set_status, _set_total, _set_low, _set_high, _set_by_class, _set_price_id, _set_reason = (
-    vars(Cost)[name].__set__ for name in ("status", "total", "low", "high", "by_class", "price_id", "reason")
-)
-_new: Final = object.__new__
-_LIST: Final = CostStatus.LIST
-_BOUNDED: Final = CostStatus.BOUNDED
-
-
-def list_cost(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) -> Cost:
-    """`cost_of`, fast for what almost every call is: fully reported text, with rates that are certain.
-
-    Equal to `cost_of` in every field (a test compares them); everything unusual is left to it. Unrolled because the
-    loop over the classes takes longer than the arithmetic.
-    """
-    if (
-        tariff.doubt
-        or usage.counts
-        or usage.partial
-        or usage.estimated
-        or usage.input_audio
-        or usage.input_image
-        or usage.output_audio
-        or usage.output_image
-    ):
-        return cost_of(tariff, usage, max_output_tokens)
-    uncached, read, write, write_5m, write_1h, text, reasoning = _usual(usage)
-    if uncached is None or (text is None and tariff.base.max_output):
-        return cost_of(tariff, usage, max_output_tokens)
-    flat = tariff.base
-    if tariff.over:
-        flat = tariff.flat(uncached + (read or 0) + (write or 0) + (write_5m or 0) + (write_1h or 0))
-    if flat.per_request is not None:
-        return cost_of(tariff, usage, max_output_tokens)
-    uncached_each, read_each, _, write_5m_each, write_1h_each, text_each, reasoning_each = flat.usual
-    by_class: dict[str, Decimal] = {}
-    total: Decimal = ZERO
-    if uncached:
-        if uncached_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["input_uncached"] = amount = _multiply(uncached, uncached_each)
-        total = _add(total, amount)
-    if read:
-        if read_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["cache_read"] = amount = _multiply(read, read_each)
-        total = _add(total, amount)
-    if write:
-        if write_5m_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["cache_write"] = amount = _multiply(write, write_5m_each)
-        total = _add(total, amount)
-    if write_5m:
-        if write_5m_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["cache_write_5m"] = amount = _multiply(write_5m, write_5m_each)
-        total = _add(total, amount)
-    if write_1h:
-        if write_1h_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["cache_write_1h"] = amount = _multiply(write_1h, write_1h_each)
-        total = _add(total, amount)
-    if text:
-        if text_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["output_text"] = amount = _multiply(text, text_each)
-        total = _add(total, amount)
-    if reasoning:
-        if reasoning_each is None:
-            return cost_of(tariff, usage, max_output_tokens)
-        by_class["reasoning"] = amount = _multiply(reasoning, reasoning_each)
-        total = _add(total, amount)
-    cost = _new(Cost)
-    _set_total(cost, total)
-    _set_by_class(cost, by_class)
-    _set_price_id(cost, flat.price_id)
-    if write and flat.long_write_premium:
-        premium = _multiply(write, flat.long_write_premium)
-        _set_status(cost, _BOUNDED)
-        _set_low(cost, total if premium > 0 else _add(total, premium))
-        _set_high(cost, total if premium < 0 else _add(total, premium))
-        _set_reason(cost, reasons.join(reasons.CACHE_LIFETIME, tariff.note))
-        return cost
-    _set_status(cost, _LIST)
-    _set_low(cost, total)
-    _set_high(cost, total)
-    _set_reason(cost, tariff.note)
-    return cost
 
 
 def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) -> Cost:
@@ -161,7 +72,7 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
             else:
                 by_class[name] = _multiply(quantity, each)
     for name, quantity in usage.counts.items():
-        missing |= not _add_count(by_class, flat, name, quantity)
+        missing |= not add_count(by_class, flat, name, quantity)
     if flat.per_request is not None:
         by_class["requests"] = flat.per_request
     if missing and not by_class:
@@ -191,7 +102,7 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
     )
 
 
-def _add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: int) -> bool:
+def add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: int) -> bool:
     """Price one count into ``by_class``; ``False`` when there is no rate for it."""
     if not quantity or name in FREE_COUNTS:
         return True
@@ -201,8 +112,11 @@ def _add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: in
     rate = flat.count_rates.get(name)
     if rate is None:
         return False
-    amount = rate.times(max(quantity, flat.minimums.get(name, 0)))
-    by_class[name] = CONTEXT.add(by_class[name], amount) if name in by_class else amount
+    if flat.minimums:
+        quantity = max(quantity, flat.minimums.get(name, 0))
+    each = flat.count_each.get(name)
+    amount = rate.times(quantity) if each is None else _multiply(quantity, each)
+    by_class[name] = _add(by_class[name], amount) if name in by_class else amount
     return True
 
 

@@ -11,11 +11,11 @@ from typing import Final
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import explain, names, reasons, similar
-from spanledger.semconv.prices.arithmetic import list_cost, unpriced
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
 from spanledger.semconv.prices.contracts import Call, Listed, compose
 from spanledger.semconv.prices.overrides import Commitment, Overrides
+from spanledger.semconv.prices.quick import Pricer, pricer
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
 from spanledger.semconv.usage import Usage
@@ -82,17 +82,16 @@ class PriceBook:
             request_model: the requested model, where it differs (an Azure deployment); used when `model` is unknown,
                 and for overrides that name it.
         """
-        if org_id not in self._orgs:
+        if org_id and org_id not in self._orgs:
             org_id = ""
-        if project not in self._projects:
+        if project and project not in self._projects:
             project = ""
         key = (provider, model, request_model, service_tier, is_batch, org_id, project)
-        schedule = self._resolved.schedules.get(key)
-        if schedule is None:
-            schedule = self._resolve(key)
-        if isinstance(schedule, str):
-            return unpriced(schedule if usage.is_known else reasons.NO_USAGE)
-        return list_cost(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
+        try:
+            price = self._resolved.pricers[key]
+        except KeyError:
+            price = self._resolve(key)
+        return price(usage, at_ns, max_output_tokens)
 
     def try_price(
         self,
@@ -109,25 +108,23 @@ class PriceBook:
         request_model: str = "",
     ) -> Cost | None:
         """Like `price`, but ``None`` at once when the model is not resolved yet; a background thread resolves it."""
-        if org_id not in self._orgs:
+        if org_id and org_id not in self._orgs:
             org_id = ""
-        if project not in self._projects:
+        if project and project not in self._projects:
             project = ""
         key = (provider, model, request_model, service_tier, is_batch, org_id, project)
-        schedule = self._resolved.schedules.get(key)
-        if schedule is None:
+        price = self._resolved.pricers.get(key)
+        if price is None:
             if not self._is_resolved(key):
                 self._worker.submit(key)
                 return None
-            schedule = self._resolve(key)
-        if isinstance(schedule, str):
-            return unpriced(schedule if usage.is_known else reasons.NO_USAGE)
-        return list_cost(schedule.only or schedule.at(at_ns), usage, max_output_tokens)
+            price = self._resolve(key)
+        return price(usage, at_ns, max_output_tokens)
 
     def prefetch(self, *, provider: str, model: str) -> None:
         """Ask the background thread to resolve a model; returns at once."""
         key = (provider, model, "", "", False, "", "")
-        if key not in self._resolved.schedules:
+        if key not in self._resolved.pricers:
             self._worker.submit(key)
 
     def price_many(self, observations: Sequence[Observation]) -> list[Cost]:
@@ -136,31 +133,25 @@ class PriceBook:
         The response model decides; where the price book does not know it, the request model (see `names.spoken` for
         the exceptions). A start time before 2015 is a broken clock: then the end or else the time of receipt counts.
         """
-        schedules, orgs, projects = self._resolved.schedules, self._orgs, self._projects
+        pricers, orgs, projects = self._resolved.pricers, self._orgs, self._projects
         costs: list[Cost] = []
         append = costs.append
         for seen in observations:
             requested, answered = seen.request_model, seen.response_model
-            org, project = seen.org_id, seen.project
             key = (
                 seen.provider,
                 answered or requested,
                 requested if answered else "",
                 seen.service_tier,
                 seen.is_batch,
-                org if org in orgs else "",
-                project if project in projects else "",
+                seen.org_id if orgs and seen.org_id in orgs else "",
+                seen.project if projects and seen.project in projects else "",
             )
-            schedule = schedules.get(key)
-            if schedule is None:
-                schedule = self._resolve(key)
-            if isinstance(schedule, str):
-                append(unpriced(schedule if seen.usage.is_known else reasons.NO_USAGE))
-                continue
+            price = pricers.get(key) or self._resolve(key)
             at_ns = seen.started_ns
             if at_ns < _EARLIEST_NS:
                 at_ns = seen.ended_ns if seen.ended_ns >= _EARLIEST_NS else seen.received_ns
-            append(list_cost(schedule.only or schedule.at(at_ns), seen.usage, seen.max_output_tokens))
+            append(price(seen.usage, at_ns, seen.max_output_tokens))
         return costs
 
     def explain(self, cost: Cost) -> list[str]:
@@ -219,8 +210,8 @@ class PriceBook:
     def _resolve_in_background(self, key: _Key) -> None:
         self._resolve(key)
 
-    def _resolve(self, key: _Key) -> Schedule | str:
-        """The schedule for a key, now on this thread; a text is the reason why there is none."""
+    def _resolve(self, key: _Key) -> Pricer:
+        """What prices the calls of a key, worked out now on this thread."""
         provider, model, request_model, service_tier, is_batch, org, project = key
         resolved = self._resolved
         tier = names.tier(service_tier)
@@ -233,14 +224,14 @@ class PriceBook:
         else:
             listed = resolved.list_prices(provider, spoken)
             found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
-        if len(resolved.schedules) >= _CACHE_LIMIT:
-            resolved.schedules.clear()
+        if len(resolved.pricers) >= _CACHE_LIMIT:
+            resolved.pricers.clear()
             self._snapshots.clear()
             self._has_all_snapshots = False
-        resolved.schedules[key] = found
+        price = resolved.pricers[key] = pricer(found)
         if not isinstance(found, str):
             self._snapshots.update((snapshot.price_id, snapshot) for snapshot in found.snapshots())
-        return found
+        return price
 
     def _all_snapshots(self) -> Iterator[RateSnapshot]:
         base = self._resolved.loaded()
@@ -274,12 +265,12 @@ class PriceBook:
 class _Resolved:
     """What was resolved from one edition of the base data. Replaced as a whole when the data changes."""
 
-    __slots__ = ("base", "models", "schedules")
+    __slots__ = ("base", "models", "pricers")
 
     def __init__(self, base: BaseBook | None) -> None:
         self.base = base
         self.models: Final[dict[tuple[str, str], Schedules | str]] = {}
-        self.schedules: Final[dict[_Key, Schedule | str]] = {}
+        self.pricers: Final[dict[_Key, Pricer]] = {}
 
     def loaded(self) -> BaseBook:
         if self.base is None:

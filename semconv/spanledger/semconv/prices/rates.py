@@ -39,6 +39,12 @@ class Rate:
         return dollars.quantize(_EIGHTEEN, context=CONTEXT) if _is_endless(dollars) else dollars
 
     @property
+    def exact_each(self) -> Decimal | None:
+        """Dollars for one unit where that is an exact decimal (a thousandth of a dollar, no hour's 3600th)."""
+        each = self.each
+        return None if _is_endless(each) else each
+
+    @property
     def each(self) -> Decimal:
         """Dollars for one unit."""
         return CONTEXT.divide(self.amount, Decimal(self.per))
@@ -185,22 +191,22 @@ def _identity(snapshot: RateSnapshot) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-USUAL_CLASSES: Final = (
+_USUAL_CLASSES: Final = (
     "input_uncached",
     "cache_read",
-    "cache_write",
     "cache_write_5m",
     "cache_write_1h",
     "output_text",
     "reasoning",
 )
-"""The classes of a text call."""
+"""The classes of a text call; a cache write of unknown lifetime has the rate of the shorter one."""
 
 
 class Flat:
     """A snapshot ready for arithmetic: dollars for one token per class, in the order of `TOKEN_CLASSES`."""
 
     __slots__ = (
+        "count_each",
         "count_rates",
         "each",
         "long_write_premium",
@@ -221,11 +227,15 @@ class Flat:
         short, long = (self.each[TOKEN_CLASSES.index(name)] for name in ("cache_write_5m", "cache_write_1h"))
         self.long_write_premium: Final = None if short is None or long is None else CONTEXT.subtract(long, short)
         """What a token in the one-hour cache costs more than in the five-minute cache; zero or ``None``: nothing."""
-        self.usual: Final = tuple(self.each[TOKEN_CLASSES.index(name)] for name in USUAL_CLASSES)
+        self.usual: Final = tuple(self.each[TOKEN_CLASSES.index(name)] for name in _USUAL_CLASSES)
         counts = [*PROMPT_COUNTS, *OUTPUT_COUNTS, "input_audio_seconds", "output_audio_seconds", *snapshot.rates]
         priced = {name: snapshot.rate_of(name) for name in counts if name not in TOKEN_CLASSES}
         self.per_request: Final = _each(priced.pop("requests", None))
         self.count_rates: Final = {name: rate for name, rate in priced.items() if rate is not None}
+        self.count_each: Final = {
+            name: each for name, rate in self.count_rates.items() if (each := rate.exact_each) is not None
+        }
+        """Dollars for one of what is billed by the use, where that is an exact decimal."""
         self.minimums: Final = snapshot.minimums
         outputs = [
             each

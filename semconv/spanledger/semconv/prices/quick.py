@@ -1,0 +1,169 @@
+"""`arithmetic.cost_of`, fast for what almost every call is: fully reported text, at rates that are certain.
+
+A tariff is turned into a function once, with its rates in the function's own cells; a class costs one multiplication
+and one addition then, and everything else that pricing a call needs is a handful of tests.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final, cast
+
+from spanledger.semconv.cost import Cost, CostStatus
+from spanledger.semconv.money import CONTEXT
+from spanledger.semconv.prices import reasons
+from spanledger.semconv.prices.arithmetic import ZERO, add_count, cost_of, unpriced
+from spanledger.semconv.prices.rates import NS_PER_SECOND, SECONDS_PER_DAY, DayPlan, Schedule, Tariff, day_ns
+from spanledger.semconv.usage import Usage
+
+Pricer = Callable[[Usage, int, int | None], Cost]
+"""Prices a usage at an instant (ns since the epoch, UTC), under the request's output limit."""
+
+# A class without a rate (`None`) is refused by the multiplication with a `TypeError`.
+_multiply: Callable[[Any, int], Decimal] = CONTEXT.multiply
+_add: Final = CONTEXT.add
+_new: Final = cast("Callable[[type[Cost], tuple[Any, ...]], Cost]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+_LIST: Final = CostStatus.LIST
+_BOUNDED: Final = CostStatus.BOUNDED
+
+
+def pricer(plan: Tariff | Schedule | str) -> Pricer:
+    """The function that prices calls under one tariff, a schedule of tariffs, or the reason why there is none."""
+    if isinstance(plan, str):
+        return _without_rates(plan)
+    if isinstance(plan, Tariff):
+        return _of_tariff(plan)
+    return _of_tariff(plan.only) if plan.only is not None else _of_schedule(plan)
+
+
+def _without_rates(reason: str) -> Pricer:
+    nothing_used, not_priced = unpriced(reasons.NO_USAGE), unpriced(reason)
+
+    def price(usage: Usage, at_ns: int, max_output_tokens: int | None) -> Cost:
+        del at_ns, max_output_tokens
+        return not_priced if usage.is_known else nothing_used
+
+    return price
+
+
+def _of_schedule(schedule: Schedule) -> Pricer:
+    pricers = {tariff: _of_tariff(tariff) for tariff in dict.fromkeys(schedule.tariffs())}
+    starts = [day_ns(day) for day in schedule.days]
+    plans = [schedule.plan_on(day) for day in (None, *schedule.days)]
+    hours = [plan.starts if isinstance(plan, DayPlan) else (0,) for plan in plans]
+    chosen = [
+        [pricers[tariff] for tariff in (plan.tariffs if isinstance(plan, DayPlan) else (plan,))] for plan in plans
+    ]
+
+    def price(usage: Usage, at_ns: int, max_output_tokens: int | None) -> Cost:
+        day = bisect_right(starts, at_ns)
+        of_day = chosen[day]
+        if len(of_day) == 1:
+            return of_day[0](usage, at_ns, max_output_tokens)
+        second = at_ns // NS_PER_SECOND % SECONDS_PER_DAY
+        return of_day[bisect_right(hours[day], second) - 1](usage, at_ns, max_output_tokens)
+
+    return price
+
+
+def _of_tariff(tariff: Tariff) -> Pricer:
+    """Equal to `cost_of` in every field (a test compares them); whatever is unusual is left to it.
+
+    Unrolled, because a loop over the classes takes longer than the arithmetic.
+    """
+
+    def in_full(usage: Usage, at_ns: int, max_output_tokens: int | None) -> Cost:
+        del at_ns
+        return cost_of(tariff, usage, max_output_tokens)
+
+    flat = tariff.base
+    if tariff.doubt or flat.per_request is not None:
+        return in_full
+    uncached_each, read_each, write_5m_each, write_1h_each, text_each, reasoning_each = flat.usual
+    price_id, note, premium = flat.price_id, tariff.note, flat.long_write_premium
+    is_generating = bool(flat.max_output)
+    threshold = tariff.over[0][0] if tariff.over else None
+    beyond = [_of_tariff(Tariff(longer, note=note)) for _, longer in tariff.over]
+    over = [(limit, longer) for (limit, _), longer in zip(tariff.over, beyond, strict=True)]
+    is_dearer = premium is not None and premium > 0
+    of_unknown_lifetime = reasons.join(reasons.CACHE_LIFETIME, note)
+
+    def price(usage: Usage, at_ns: int, max_output_tokens: int | None) -> Cost:
+        uncached = usage.input_uncached
+        text = usage.output_text
+        if (
+            uncached is None
+            or (text is None and is_generating)
+            or usage.partial
+            or usage.estimated
+            or usage.input_audio
+            or usage.input_image
+            or usage.output_audio
+            or usage.output_image
+        ):
+            return in_full(usage, at_ns, max_output_tokens)
+        read = usage.cache_read
+        write = usage.cache_write
+        write_5m = usage.cache_write_5m
+        write_1h = usage.cache_write_1h
+        counts = usage.counts
+        if threshold is not None:
+            if counts:
+                return in_full(usage, at_ns, max_output_tokens)  # some counts are prompt tokens
+            prompt = uncached + (read or 0) + (write or 0) + (write_5m or 0) + (write_1h or 0)
+            if prompt > threshold:
+                return [longer for limit, longer in over if prompt > limit][-1](usage, at_ns, max_output_tokens)
+        reasoning = usage.reasoning
+        by_class: dict[str, Decimal]
+        try:
+            if read and uncached and text and not (write or write_5m or write_1h or reasoning or counts):
+                # What most calls are: one literal is made in half the time of a dictionary that grows.
+                fresh, cached, written = (
+                    _multiply(uncached_each, uncached),
+                    _multiply(read_each, read),
+                    _multiply(text_each, text),
+                )
+                total = _add(_add(fresh, cached), written)
+                by_class = {"input_uncached": fresh, "cache_read": cached, "output_text": written}
+                return _new(Cost, (_LIST, total, total, total, by_class, price_id, note))
+            if uncached:
+                total = _multiply(uncached_each, uncached)
+                by_class = {"input_uncached": total}
+            else:
+                total = ZERO
+                by_class = {}
+            if read:
+                by_class["cache_read"] = amount = _multiply(read_each, read)
+                total = _add(total, amount)
+            if write:
+                by_class["cache_write"] = amount = _multiply(write_5m_each, write)
+                total = _add(total, amount)
+            if write_5m:
+                by_class["cache_write_5m"] = amount = _multiply(write_5m_each, write_5m)
+                total = _add(total, amount)
+            if write_1h:
+                by_class["cache_write_1h"] = amount = _multiply(write_1h_each, write_1h)
+                total = _add(total, amount)
+            if text:
+                by_class["output_text"] = amount = _multiply(text_each, text)
+                total = _add(total, amount)
+            if reasoning:
+                by_class["reasoning"] = amount = _multiply(reasoning_each, reasoning)
+                total = _add(total, amount)
+        except TypeError:
+            return in_full(usage, at_ns, max_output_tokens)
+        if counts:
+            if not all(add_count(by_class, flat, name, quantity) for name, quantity in counts.items()):
+                return in_full(usage, at_ns, max_output_tokens)
+            total = ZERO
+            for amount in by_class.values():
+                total = _add(total, amount)
+        if write and premium:
+            other = _add(total, _multiply(premium, write))
+            low, high = (total, other) if is_dearer else (other, total)
+            return _new(Cost, (_BOUNDED, total, low, high, by_class, price_id, of_unknown_lifetime))
+        return _new(Cost, (_LIST, total, total, total, by_class, price_id, note))
+
+    return price
