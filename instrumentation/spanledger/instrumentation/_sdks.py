@@ -85,10 +85,37 @@ _ALL: Final = (
         patcher="spanledger.instrumentation.ollama:OLLAMA",
     ),
     Sdk(
+        name="xai-sdk",
+        module="xai_sdk",
+        requires="xai-sdk >= 1.3.0",
+        patcher="spanledger.instrumentation.xai_sdk:XAI_SDK",
+    ),
+    Sdk(
         name="litellm",
         module="litellm",
         requires="litellm >= 1.100.0",
         patcher="spanledger.instrumentation.litellm:LITELLM",
+    ),
+    Sdk(
+        name="cohere",
+        module="cohere.core.http_client",
+        also=("cohere.client",),
+        requires="cohere >= 5.14.0",
+        patcher="spanledger.instrumentation.cohere:COHERE",
+    ),
+    Sdk(
+        name="mistralai",
+        module="mistralai.client.basesdk",
+        # Version 1 has no `client` inside; the clouds' clients have copies of the same class.
+        also=(
+            "mistralai.basesdk",
+            "mistralai.azure.client.basesdk",
+            "mistralai.gcp.client.basesdk",
+            "mistralai_azure.basesdk",
+            "mistralai_gcp.basesdk",
+        ),
+        requires="mistralai >= 1.6.0",
+        patcher="spanledger.instrumentation.mistralai:MISTRAL",
     ),
 )
 SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})

@@ -55,6 +55,18 @@ class BotocoreInstrumentor(_SdkInstrumentor):
     sdk = "botocore"
 
 
+class CohereInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Cohere SDK."""
+
+    sdk = "cohere"
+
+
+class MistralInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Mistral SDK."""
+
+    sdk = "mistralai"
+
+
 class GroqInstrumentor(_SdkInstrumentor):
     """Records the calls of the Groq SDK."""
 
@@ -71,3 +83,9 @@ class LiteLLMInstrumentor(_SdkInstrumentor):
     """Records the calls of LiteLLM."""
 
     sdk = "litellm"
+
+
+class XaiSdkInstrumentor(_SdkInstrumentor):
+    """Records the calls of the xAI SDK."""
+
+    sdk = "xai-sdk"
