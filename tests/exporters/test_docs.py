@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from spanledger.exporters.latest import FILTERS
-from spanledger.exporters.metrics import LEDGER, SCRAPE_SUCCESS, STATS
+from spanledger.exporters.metrics import BUDGETS, LEDGER, SCRAPE_SUCCESS, STATS
 from spanledger.exporters.spend import BUCKETS, DIMENSIONS
 from spanledger.exporters.sql_session import Limits
 
@@ -20,7 +20,7 @@ def metrics(repository) -> str:
 
 def test_every_metric_stands_in_the_table_as_it_is(metrics):
     """Name, type, labels and help; no more and no fewer."""
-    families = (*LEDGER, SCRAPE_SUCCESS, *(stat.family for stat in STATS))
+    families = (*LEDGER, *BUDGETS, SCRAPE_SUCCESS, *(stat.family for stat in STATS))
     expected = {
         (family.name, family.kind, ", ".join(f"`{label}`" for label in family.labels), family.help)
         for family in families

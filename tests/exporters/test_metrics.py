@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from spanledger.exporters.access import EVERYTHING, Access, Scope
 from spanledger.exporters.metrics import LEDGER, SCRAPE_SUCCESS, STATS, LedgerCollector
-from spanledger.exporters.readings import StoreReadings
+from spanledger.exporters.readings import BudgetReading, StoreReadings
 from spanledger.exporters.web import create_app
 from spanledger.ledger.errors import RetryableStoreError
 

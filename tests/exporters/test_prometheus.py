@@ -20,6 +20,7 @@ import yaml
 
 from spanledger.exporters.access import Access
 from spanledger.exporters.grafana.files import files
+from spanledger.exporters.readings import BudgetReading
 from spanledger.exporters.web import create_app
 
 MISSING = [tool for tool in ("prometheus", "promtool") if shutil.which(tool) is None]
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 TOKENS = {"token-of-acme": "acme"}
+BUDGETS = [
+    BudgetReading("acme", "search", "monthly", Decimal(90), Decimal(100), Decimal(120)),
+    BudgetReading("globex", "all", "daily", Decimal(5), Decimal(2), None),
+]
 VARIABLES = {"$__rate_interval": "1m", "$__range": "5m", "$org_id": ".*", "$provider": ".*", "$model": ".*"}
 
 
@@ -110,7 +115,13 @@ def prometheus(books, serve, repository, tmp_path_factory) -> Iterator[Prometheu
     folder = tmp_path_factory.mktemp("prometheus")
     refused = {"malformed": 0}
     stats = {"journal_bytes": 10, "journal_limit_bytes": 100, "ingest_lag_seconds": 0.5, "refused_requests": refused}
-    app = create_app(books.ledger, access=Access(TOKENS.get, is_open=True), stats=lambda: stats, now=lambda: books.now)
+    app = create_app(
+        books.ledger,
+        access=Access(TOKENS.get, is_open=True),
+        stats=lambda: stats,
+        budgets=lambda: BUDGETS,
+        now=lambda: books.now,
+    )
     target = serve(app).removeprefix("http://")
     config = yaml.safe_load((repository / "examples/prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"}
@@ -230,7 +241,7 @@ def test_every_rule_evaluates(prometheus):
 
     prometheus.wait("all rules evaluated", evaluated)
     rules = [rule for group in prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == 22
+    assert len(rules) == 25
     for rule in rules:
         assert not rule.get("lastError"), rule
         if rule["type"] == "recording" and rule["name"].startswith("org:"):

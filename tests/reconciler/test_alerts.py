@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -449,3 +450,10 @@ def test_bills_prices_and_syncs_are_watched(desk: Desk, webhook: Sink):
         (kind, "ok") for kind in ("variance", "coverage", "unpriced", "sync")
     }
     assert desk.look() == []
+
+
+def test_the_documented_configuration_is_valid():
+    page = Path(__file__).parents[2].joinpath("docs/alerts.md").read_text(encoding="utf-8")
+    settings = parse(page.split("```toml\n")[1].split("```")[0], "docs/alerts.md")
+    assert settings is not None
+    assert [budget.name for budget in settings.budgets] == ["whole company", "search"]

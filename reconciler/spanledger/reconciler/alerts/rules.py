@@ -19,7 +19,8 @@ _CALM: Final = Decimal("0.95")
 def of_budget(stands: BudgetStanding, settings: AlertSettings) -> list[Standing]:
     """The budget itself, its forecast and its pace, each as far as the budget asks for it."""
     found = [_spent(stands, settings)]
-    if stands.budget.forecast and stands.forecast_usd is not None:
+    is_spent = stands.spent_usd >= stands.budget.amount_usd  # then the forecast is no news
+    if stands.budget.forecast and stands.forecast_usd is not None and not is_spent:
         found.append(_forecast(stands, stands.forecast_usd, settings))
     if stands.budget.burn_rate:
         found.append(_pace(stands, settings))
