@@ -337,3 +337,21 @@ def test_promtool_finds_no_fault(web):
     )
     complaints = (checked.stdout + checked.stderr).decode().splitlines()
     assert complaints == ["spanledger_counter_adjustment_pending metric name should not include type 'counter'"]
+
+
+def test_budgets_are_shown_to_whom_they_belong(books):
+    readings = [
+        BudgetReading("acme", "Search", "monthly", Decimal("1.25"), Decimal(10), Decimal("3.5")),
+        BudgetReading("globex", "all", "daily", Decimal(0), Decimal(2), None),
+    ]
+    app = create_app(
+        books.ledger, access=Access(TOKENS.get, is_open=True), budgets=lambda: readings, now=lambda: books.now
+    )
+    found = scrape(TestClient(app))
+    labels = {"org_id": "acme", "budget": "search", "period": "monthly"}
+    assert value(found, "spanledger_budget_spent_usd", **labels) == 1.25
+    assert value(found, "spanledger_budget_limit_usd", **labels) == 10
+    assert value(found, "spanledger_budget_forecast_usd", **labels) == 3.5
+    shown = {key for key in scrape(TestClient(app), "token-of-globex") if key[0].startswith("spanledger_budget")}
+    assert {dict(labels)["budget"] for _, labels in shown} == {"all"}
+    assert {name for name, _ in shown} == {"spanledger_budget_spent_usd", "spanledger_budget_limit_usd"}

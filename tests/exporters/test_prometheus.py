@@ -256,3 +256,15 @@ def test_the_budget_alerts_see_the_spend(prometheus):
     assert prometheus.query("org:llm_cost_usd_rolling_24h:max > on (org_id) org:llm_daily_budget_usd:max") == []
     assert prometheus.query("ALERTS{alertname='LlmBudgetExceeded'}") == []
     assert prometheus.query("org:llm_cost_usd:burnrate5m > 6")
+
+
+def test_the_budgets_of_the_configuration_alert(prometheus):
+    """Pending at once: one is spent, one nearly and by forecast; acme's token sees its own alone."""
+
+    def pending() -> set[tuple[str, str]]:
+        return {(row["metric"]["alertname"], row["metric"]["budget"]) for row in prometheus.query("ALERTS{budget!=''}")}
+
+    wanted = {("LlmOwnBudgetSpent", "all"), ("LlmOwnBudgetNearlySpent", "search"), ("LlmOwnBudgetForecast", "search")}
+    prometheus.wait("the budgets' alerts", lambda: pending() == wanted)
+    seen = {row["metric"]["budget"] for row in prometheus.query("spanledger_budget_limit_usd{job='spanledger'}")}
+    assert seen == {"search"}
