@@ -95,6 +95,7 @@ class Endpoint:
         read_item: of a list whose items are answers: reads one, given the URL path that the list came from.
         read_items: of a file whose lines are answers: reads them all, later, from the file.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
+        yields: a request of a library above an SDK: it is recorded only where no call inside it is.
         input_messages: prompts by span attribute; read only when content is captured, when the call starts.
         output_messages: generated messages in the conventions' JSON shape; read only when content is captured.
         attributes: constant span attributes.
@@ -112,6 +113,7 @@ class Endpoint:
     read_item: Callable[[str, Any], tuple[Endpoint, Answer, int] | None] | None = None
     read_items: Callable[[bytes], Iterator[tuple[Endpoint, Answer, int]]] | None = None
     starts_late: bool = False
+    yields: bool = False
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     output_messages: Callable[[Mapping[str, Any]], list[Any]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -61,6 +61,7 @@ class Call:
         "__weakref__",
         "_is_open",
         "answer",
+        "around",
         "billed",
         "block_labels",
         "client_labels",
@@ -75,6 +76,7 @@ class Call:
         "first_chunk_ns",
         "headers",
         "input",
+        "is_covered",
         "is_stream",
         "model",
         "notes",
@@ -92,6 +94,10 @@ class Call:
     )
 
     _is_open: bool
+    around: Call | None
+    """The call of a library whose request this one is."""
+    is_covered: bool
+    """A call inside this one is recorded in its place."""
     recorder: Recorder
     endpoint: Endpoint
     facts: ClientFacts
@@ -123,6 +129,8 @@ class Call:
     notes: tuple[str, ...]
 
     def __init__(self) -> None:
+        self.around = None
+        self.is_covered = False
         self.first_chunk_ns = 0
         self.input = None
         self.tool_results = None
@@ -191,6 +199,11 @@ class Call:
     def abandon(self) -> None:
         """The caller stopped reading the answer: closed it, dropped it, or was cancelled."""
         self._end(ABANDONED)
+
+    def discard(self) -> None:
+        """There is nothing to record: the request that it stood for was recorded elsewhere, or none was made."""
+        if self.is_open:
+            del self._is_open
 
     def stop_reading(self, error: Exception) -> Callable[[Any], bool]:
         """A chunk could not be read, which is our failing: the rest passes unread, and usage stays what was seen."""

@@ -79,6 +79,19 @@ def labels(
         _block.reset(ours)
 
 
+@contextmanager
+def labelled(added: Mapping[str, str]) -> Generator[None]:
+    """Label the calls inside the block, by span attribute name: an innermost `labels` block that writes no baggage."""
+    if not added:
+        yield
+        return
+    ours = _block.set(MappingProxyType({**_block.get(), **added}))
+    try:
+        yield
+    finally:
+        _block.reset(ours)
+
+
 def label_client(
     client: Any,
     *,

@@ -106,6 +106,10 @@ class Recorder:
         call.endpoint = endpoint
         call.facts = facts
         call.context = current
+        outer = current_call.get()
+        if outer is not None and outer.endpoint.yields:
+            call.around = outer
+            outer.is_covered = True
         model = body.get("model")
         call.model = model = model if isinstance(model, str) else ""
         call.billed = billed = facts.billed(model)
@@ -237,7 +241,7 @@ class Recorder:
             if self.settings.capture_content and call.endpoint.output_messages is not None:
                 answer.messages = call.endpoint.output_messages(known)
             return answer
-        if call.endpoint.starts_late:
+        if call.endpoint.starts_late and not call.endpoint.yields:
             return None
         return Answer(is_partial=call.outcome != FAILED)  # nothing was read of an answer that may be billed
 

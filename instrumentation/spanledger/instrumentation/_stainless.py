@@ -160,8 +160,10 @@ class _Hooks:
         if not (self._recorder.settings.stream_usage and call.facts.accepts_stream_usage):
             return args, kwargs
         headers = options.headers
-        if isinstance(headers, dict) and _RAW_RESPONSE_HEADER in headers:
-            return args, kwargs  # the caller sees the bytes: there, the extra chunk could not be hidden
+        if isinstance(headers, dict) and _RAW_RESPONSE_HEADER in headers and call.around is None:
+            # The caller sees the bytes: there, the extra chunk could not be hidden. A library above the SDK (LiteLLM)
+            # parses it itself, and keeps usage from whoever did not ask for it.
+            return args, kwargs
         assert endpoint.ask_for_usage is not None
         body = endpoint.ask_for_usage(options.json_data)
         if body is None:
