@@ -1,4 +1,4 @@
-"""What a serving process does by itself: pull bills and tie out with them, and drop old single calls."""
+"""What a serving process does by itself: pull bills and tie out, spread commitments, drop old single calls."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ from spanledger.reconciler.service import Bills
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.report import tie_out_period
 from spanledger.reconciler.tieout.run import Period
+from spanledger.semconv.prices.overrides import MissingRateError, Overrides
 
 _log = logging.getLogger(__name__)
 
 CLOSING_DAYS: Final = 10
 """Days of a month during which the month before is tied out as well: providers still restate it."""
 RETENTION_SECONDS: Final = 86_400.0
+SPREADING_SECONDS: Final = 3_600.0
+LATE: Final = timedelta(days=62)
+"""How late a call may come and still get its share of a commitment by itself."""
 
 
 def scheduler(ledger: Ledger, client: Client) -> Scheduler:
@@ -57,6 +61,37 @@ def scheduler(ledger: Ledger, client: Client) -> Scheduler:
                 _log.warning("tie-out of %s, %s: %s", connection.name, month, error)
 
     return Scheduler(bills, after_sync=tie_out)
+
+
+class Spreading:
+    """Gives the calls that monthly commitments cover their shares: at the start and every hour, three months back."""
+
+    def __init__(self, ledger: Ledger, contracts: Overrides) -> None:
+        """Spread the commitments of `contracts` over `ledger`'s calls."""
+        self._ledger = ledger
+        self._contracts = contracts
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spanledger-commitments", daemon=True)
+
+    def start(self) -> None:
+        """Begin in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; waits for the day that is being written."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            today = datetime.now(UTC).date()
+            try:
+                for _ in self._ledger.spread(self._contracts, today - LATE, today + timedelta(days=1)):
+                    if self._stopped.is_set():
+                        return
+            except (StoreError, MissingRateError) as error:
+                _log.warning("commitments were not spread over their calls, trying again: %s", error)
+            self._stopped.wait(SPREADING_SECONDS)
 
 
 class Retention:

@@ -18,6 +18,7 @@ from spanledger.ledger.client import StoreTarget, check_directory
 from spanledger.ledger.store import Ledger
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.prices import PriceBook
+from spanledger.semconv.prices.overrides import Overrides
 
 DEFAULT_JOURNAL_BYTES: Final = 8 << 30
 
@@ -27,6 +28,8 @@ class Ingest:
     """A running pipeline and what it works on."""
 
     book: PriceBook
+    contracts: Overrides | None
+    """The user's overrides that the book lies under."""
     ledger: Ledger
     stats: Stats
     journal: Journal
@@ -61,7 +64,8 @@ def open_ingest(
     """
     with ExitStack() as parts:
         check_directory(data)
-        book = pricing.book(prices, data)
+        contracts = pricing.contracts(prices)
+        book = PriceBook(contracts, pricing.base(data))
         ledger = Ledger.open(target, prices=book)
         parts.callback(ledger.close)
         stats = Stats()
@@ -78,4 +82,12 @@ def open_ingest(
         pipeline.start()
         parts.callback(lambda: pipeline.stop(left()))
         intake = Intake(journal, stats, max_body_bytes=request_bytes)
-        yield Ingest(book=book, ledger=ledger, stats=stats, journal=journal, intake=intake, pipeline=pipeline)
+        yield Ingest(
+            book=book,
+            contracts=contracts,
+            ledger=ledger,
+            stats=stats,
+            journal=journal,
+            intake=intake,
+            pipeline=pipeline,
+        )

@@ -11,6 +11,7 @@ from spanledger.cli.errors import UserError
 if TYPE_CHECKING:
     from spanledger.semconv.prices import PriceBook
     from spanledger.semconv.prices.base import BaseBook
+    from spanledger.semconv.prices.overrides import Overrides
 
 REFRESHED: Final = "prices-base.json"
 """In the data directory: the newest base data that `spanledger prices refresh` took over."""
@@ -42,13 +43,22 @@ def book(overrides: Path | None, data: Path) -> PriceBook:
         UserError: the overrides file or the refreshed data cannot be used; names file, line and field.
     """
     from spanledger.semconv.prices import PriceBook
+
+    return PriceBook(contracts(overrides), base(data))
+
+
+def contracts(overrides: Path | None) -> Overrides | None:
+    """What the user's overrides file says, if there is one.
+
+    Raises:
+        UserError: the file cannot be used; names file, line and field.
+    """
     from spanledger.semconv.prices.overrides_file import OverridesError, load_overrides
 
     try:
-        loaded = load_overrides(overrides) if overrides is not None else None
+        return load_overrides(overrides) if overrides is not None else None
     except (OverridesError, OSError) as error:
         raise UserError(str(error)) from error
-    return PriceBook(loaded, base(data))
 
 
 def base(data: Path) -> BaseBook | None:

@@ -18,6 +18,7 @@ from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
 from spanledger.ledger.reprice import Repriced
 from spanledger.ledger.store import Ledger
 from spanledger.semconv import money
+from spanledger.semconv.prices.overrides import MissingRateError, Overrides
 
 if TYPE_CHECKING:
     from spanledger.cli.runtime import RunningServer
@@ -70,13 +71,14 @@ class Request:
         )
 
 
-def run(ledger: Ledger, request: Request, data: Path) -> Iterator[Repriced]:
-    """Price anew in this process.
+def run(ledger: Ledger, request: Request, data: Path, contracts: Overrides | None) -> Iterator[Repriced]:
+    """Price anew in this process, then give the calls that commitments cover their shares.
 
     Args:
         ledger: the open ledger; its own price book counts unless the request names an overrides file.
         request: what to price.
         data: directory that may hold refreshed base prices.
+        contracts: the overrides of the ledger's own price book.
 
     Raises:
         UserError: the overrides file cannot be used.
@@ -84,9 +86,12 @@ def run(ledger: Ledger, request: Request, data: Path) -> Iterator[Repriced]:
     """
     pricer = None
     if request.prices is not None:
+        contracts = pricing.contracts(request.prices)
         pricer = ArchivingPricer(pricing.book(request.prices, data), PriceArchive(ledger.client))
     until = request.until + timedelta(days=1)
-    return ledger.reprice(request.since, until, org_id=request.org, dry_run=request.dry_run, prices=pricer)
+    yield from ledger.reprice(request.since, until, org_id=request.org, dry_run=request.dry_run, prices=pricer)
+    if contracts is not None:
+        yield from ledger.spread(contracts, request.since, until, dry_run=request.dry_run)
 
 
 def by_itself(request: Request, data: Path, clickhouse: str) -> Generator[Repriced]:
@@ -94,7 +99,7 @@ def by_itself(request: Request, data: Path, clickhouse: str) -> Generator[Repric
     with ExitStack() as parts, access.readable_errors():
         ledger = Ledger.open(access.target(data, clickhouse), prices=pricing.book(request.prices, data))
         parts.callback(ledger.close)
-        yield from run(ledger, request, data)
+        yield from run(ledger, request, data, None)
 
 
 def through(server: RunningServer, request: Request) -> Iterator[Repriced]:
@@ -111,7 +116,7 @@ def through(server: RunningServer, request: Request) -> Iterator[Repriced]:
         raise CommandError(f"the server (process {server.pid}) stopped meanwhile; run it again")
 
 
-def feed(ledger: Ledger, data: Path, values: Mapping[str, str]) -> Feed:
+def feed(ledger: Ledger, data: Path, contracts: Overrides | None, values: Mapping[str, str]) -> Feed:
     """What the server answers.
 
     Raises:
@@ -121,10 +126,10 @@ def feed(ledger: Ledger, data: Path, values: Mapping[str, str]) -> Feed:
 
     def lines() -> Iterator[bytes]:
         try:
-            for change in run(ledger, request, data):
+            for change in run(ledger, request, data, contracts):
                 yield _line(_said(change))
             yield _line({"done": True})
-        except (UserError, StoreError) as error:
+        except (UserError, StoreError, MissingRateError) as error:
             yield _line({"error": str(error), "is_users": not isinstance(error, RetryableStoreError)})
 
     return lines

@@ -30,7 +30,6 @@ from spanledger.exporters.access import Access
 from spanledger.exporters.health import Check, journal_below_limit, pipeline_moves, store_writable
 from spanledger.ledger.client import StoreTarget, connect
 from spanledger.ledger.price_archive import PriceArchive
-from spanledger.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -184,13 +183,18 @@ class Server:
             apps["sql"] = sql_endpoint.create_app(self._client(), access=access("sql"))
         for name, app in apps.items():
             addresses[name] = self._host(Listener(name, app, sockets[name], settings.tls.get(name))).url
-        self._work_by_itself(ledger)
+        self._work_by_itself(ingest)
         for name in LISTENERS:
             self._report(f"{name:<10} {addresses.get(name, 'off')}")
         self._report(f"{'ready':<10} data in {settings.data}; ledger in {settings.target.name}")
         self._announce(addresses, ingest)  # last: whoever finds it finds everything ready
 
-    def _work_by_itself(self, ledger: Ledger) -> None:
+    def _work_by_itself(self, ingest: Ingest) -> None:
+        ledger = ingest.ledger
+        if ingest.contracts is not None and ingest.contracts.commitments:
+            spreading = background.Spreading(ledger, ingest.contracts)
+            spreading.start()
+            self._parts.callback(spreading.stop)
         if self._settings.sync:
             pulling = background.scheduler(ledger, self._client())
             pulling.start()
@@ -238,7 +242,7 @@ class Server:
             engine_path=os.path.realpath(path) if path is not None else "",
             intake=ingest.intake,
             settle=ingest.pipeline.wait_idle,
-            reprice=partial(repricing.feed, ingest.ledger, self._settings.data),
+            reprice=partial(repricing.feed, ingest.ledger, self._settings.data, ingest.contracts),
         )
         listener = self._host(Listener("control", control.app(), bind(CONTROL, "control")))
         running = runtime.RunningServer(

@@ -19,6 +19,7 @@ from spanledger.ledger.database import Database
 from spanledger.ledger.evidence import storable
 from spanledger.ledger.pricing import QUIET_REASONS, Pricer, said
 from spanledger.ledger.rollups import Bucket
+from spanledger.ledger.shares import is_covered, share_of, with_share
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
@@ -77,7 +78,7 @@ class Changes:
 
 
 class Repricer:
-    """Finds and writes new costs. Not thread-safe: the ledger serialises."""
+    """Finds new costs. Not thread-safe: the ledger serialises."""
 
     def __init__(self, database: Database, pricer: Pricer) -> None:
         self._database = database
@@ -105,17 +106,46 @@ class Repricer:
         if not changed:
             return None
         old = table.take(pa.array([number for number, _, _ in changed]))
-        return Changes(
-            summary=list(_summary(day, changed)),
-            minutes={(call["org_id"], _seconds(call["started_minute"])) for _, call, _ in changed},
-            rows=_new_rows(old, [cost for _, _, cost in changed], version),
-            history=_history(old, [_model(call) for _, call, _ in changed], version),
-        )
+        return changes_of(day, old, changed, version, "repriced")
 
-    def write(self, changes: Changes) -> None:
-        """Keep the old versions, then write the new ones."""
-        self._database.insert("calls_history", changes.history, _DOING)
-        self._database.insert("calls_settled", changes.rows, _DOING)
+
+def write(database: Database, changes: Changes) -> None:
+    """Keep the old versions, then write the new ones."""
+    database.insert("calls_history", changes.history, _DOING)
+    database.insert("calls_settled", changes.rows, _DOING)
+
+
+def changes_of(
+    day: date, old: Any, changed: Sequence[tuple[int, Mapping[str, Any], Cost]], version: int, reason: str
+) -> Changes:
+    """New versions of calls.
+
+    Args:
+        day: on which all of them started (UTC).
+        old: their rows of ``calls_settled``.
+        changed: for each of those rows a number (unused here), the row as a mapping, and its new cost.
+        version: of the new rows.
+        reason: why, for ``calls_history``.
+    """
+    return Changes(
+        summary=list(_summary(day, changed)),
+        minutes={(call["org_id"], _seconds(call["started_minute"])) for _, call, _ in changed},
+        rows=_new_rows(old, [cost for _, _, cost in changed], version),
+        history=_history(old, [_model(call) for _, call, _ in changed], version, reason),
+    )
+
+
+def cost_of(call: Mapping[str, Any]) -> Cost:
+    """The cost that stands in a row of ``calls_settled``."""
+    return Cost(
+        status=CostStatus(call["cost_status"]),
+        total=call["cost_usd"],
+        low=call["cost_low_usd"],
+        high=call["cost_high_usd"],
+        by_class=dict(call["class_cost_usd"]),
+        price_id=call["price_id"],
+        reason=call["cost_reason"],
+    )
 
 
 def _range(since: date, until: date) -> dict[str, Any]:
@@ -153,6 +183,9 @@ def _observed(call: Mapping[str, Any], started_ns: int) -> Observation:
 
 
 def _booked(call: Mapping[str, Any], cost: Cost) -> Cost:
+    if is_covered(cost):
+        held = share_of(call["cost_usd"], dict(call["class_cost_usd"]), call["cost_reason"])
+        return cost if held is None else with_share(cost, held)
     claimed = call["claimed_cost_usd"]
     if cost.status is CostStatus.UNPRICED and claimed and storable(claimed) is not None:
         return said(CostStatus.CLAIMED, claimed, call["price_id"])
@@ -194,12 +227,12 @@ def _new_rows(table: Any, costs: Sequence[Cost], version: int) -> Any:
     return pa.Table.from_arrays(columns, names=[column.name for column in CALLS_SETTLED])
 
 
-def _history(old: Any, models: Sequence[str], version: int) -> Any:
+def _history(old: Any, models: Sequence[str], version: int, reason: str) -> Any:
     count = len(models)
     columns = {name: old.column(name) for name in _KEPT}
     columns |= {
         "replaced_by": pa.array([version] * count, pa.uint64()),
-        "reason": pa.array(["repriced"] * count),
+        "reason": pa.array([reason] * count),
         "model": pa.array(models),
     }
     return pa.table(columns)

@@ -30,14 +30,17 @@ from spanledger.ledger.known import Known
 from spanledger.ledger.migrate import Migration, migrate
 from spanledger.ledger.price_archive import ArchivingPricer, PriceArchive
 from spanledger.ledger.pricing import Pricer
-from spanledger.ledger.reprice import Repriced, Repricer
+from spanledger.ledger.reprice import Changes, Repriced, Repricer
+from spanledger.ledger.reprice import write as write_changes
 from spanledger.ledger.retention import Dropped, Retention
 from spanledger.ledger.rollups import Rollups
 from spanledger.ledger.settle import Settler, Work
 from spanledger.ledger.settlement import Rules
+from spanledger.ledger.spreading import Spreader, months
 from spanledger.ledger.tokens import Tokens
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import PriceBook
+from spanledger.semconv.prices.overrides import Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +274,48 @@ class Ledger:
                 if changes is None:
                     continue
                 if not dry_run:
-                    self._rollups.begin(version, changes.minutes)
-                    self._rollups.touch(changes.minutes, restated=True)
-                    repricer.write(changes)
+                    self._replace(changes, version)
             yield from changes.summary
         self._roll_up(wait=False)
+
+    def spread(self, overrides: Overrides, since: date, until: date, *, dry_run: bool = False) -> Iterator[Repriced]:
+        """Give the calls that a monthly commitment covers their shares of it, for the months in ``[since, until)``.
+
+        See `spanledger.ledger.shares` for the rule. Run again, it changes nothing. Late calls get theirs, and change
+        those of their day, at the next run.
+
+        Args:
+            overrides: the user's commitments.
+            since, until: first UTC day, and the day after the last; their whole months are looked at.
+            dry_run: change nothing.
+
+        Yields:
+            What changes, by day and model, as each day is done.
+
+        Raises:
+            MissingRateError: no exchange rate for a commitment's currency.
+            RetryableStoreError, PermanentStoreError: days yielded before are done.
+        """
+        spreader = Spreader(self._database, overrides, datetime.fromtimestamp(self._clock() / 10**9, UTC).date())
+        with self._writing:
+            pools = spreader.pools() if overrides.commitments else {}
+        for month in months(since, until) if pools else ():
+            for pool, price_ids in pools.items():
+                with self._writing:
+                    due = spreader.due(pool, price_ids, month)
+                for day, share in due.items():
+                    with self._writing:
+                        version = self._next_version()
+                        changes = spreader.changes(price_ids, day, share, version)
+                        if changes is not None and not dry_run:
+                            self._replace(changes, version)
+                    yield from changes.summary if changes is not None else ()
+        self._roll_up(wait=False)
+
+    def _replace(self, changes: Changes, version: int) -> None:
+        self._rollups.begin(version, changes.minutes)
+        self._rollups.touch(changes.minutes, restated=True)
+        write_changes(self._database, changes)
 
     def _write(self, batch: Batch, links: Sequence[SpanLink], work: Work) -> None:
         touched = work.added | work.restated

@@ -61,8 +61,10 @@ def explain(
 ) -> None:
     """Spell out what a call cost: quantities times rates, line by line, and where the rates come from."""
     from spanledger.cli import access
+    from spanledger.ledger import shares
     from spanledger.ledger.price_archive import PriceArchive
     from spanledger.semconv.cost import Cost, CostStatus
+    from spanledger.semconv.prices import reasons
     from spanledger.semconv.prices.explain import lines
 
     with access.client(data, clickhouse) as client, access.readable_errors():
@@ -74,6 +76,7 @@ def explain(
         snapshot = PriceArchive(client).snapshot(row["price_id"]) if row["price_id"] else None
     if snapshot is None and row["price_id"]:
         snapshot = pricing.book(prices, data).snapshot(row["price_id"])
+    share = shares.share_of(row["cost_usd"], row["class_cost_usd"], row["cost_reason"])
     cost = Cost(
         status=CostStatus(row["cost_status"]),
         total=row["cost_usd"],
@@ -81,9 +84,11 @@ def explain(
         high=row["cost_high_usd"],
         by_class=row["class_cost_usd"],
         price_id=row["price_id"],
-        reason=row["cost_reason"],
+        reason=row["cost_reason"].replace(shares.SHARE, reasons.PROVISIONED),
     )
     output.say(f"{row['call_id']}: {row['provider']} {row['model']}, {row['started_at']:%Y-%m-%d %H:%M:%S} UTC")
+    if share is not None:
+        output.say(f"share of its day's part of the commitment, by tokens: ${money.text(share)}")
     for line in lines(cost, snapshot):
         output.say(line)
     if row["claimed_cost_usd"] is not None:
