@@ -9,15 +9,18 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.base import serving
 from fakes.openai import FakeOpenAI, completions, cost, error
 
+from spanledger.cli import runtime
 from spanledger.cli.app import run
 from spanledger.cli.commands.connections_add import from_stdin
 from spanledger.cli.errors import UserError
@@ -41,12 +44,29 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeOpenAI, str]
         yield fake, f"{address}/v1"
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A serving process that leaves pulling to the tests; its data directory."""
+    data, log = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("log") / "serve.log"
+    ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "http", "sql")]
+    command = [sys.executable, "-m", "spanledger.cli.main", "serve", "--no-sync", "--data", str(data), *ports]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as process:
+        deadline = time.monotonic() + 60
+        while runtime.find(data) is None:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield data
+        process.terminate()
+
+
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(server: Path, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Cli:
+    """``cli("sync", ...)``: exit code, output, errors; in an organisation of its own."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = run([*arguments, "--data", str(tmp_path / "store")])
+        code = run([*arguments, "--data", str(server), *(() if arguments[0] == "query" else ("--org", org))])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -70,7 +90,7 @@ def add(cli: Cli, url: str, *more: str) -> tuple[int, str, str]:
     )  # fmt: skip
 
 
-def test_the_whole_way_of_a_bill(cli, provider):
+def test_the_whole_way_of_a_bill(cli, provider, org):
     """Add, list, sync, list, query, names, parse again, rotate, remove: each says what it did."""
     fake, url = provider
     code, out, _ = add(cli, url)
@@ -85,7 +105,9 @@ def test_the_whole_way_of_a_bill(cli, provider):
     assert (code, lines["costs"], lines["usage.completions"]) == (0, 1, 2)
     code, out, _ = cli("sync", "prod", "--since", str(DAY), "--until", str(DAY + timedelta(days=1)))
     assert (code, "costs" in out) == (0, True)
-    code, out, _ = cli("query", "SELECT model, amount FROM bill_lines WHERE kind = 'cost'", "--format", "json")
+    code, out, _ = cli(
+        "query", f"SELECT model, amount FROM bill_lines WHERE org_id = '{org}' AND kind = 'cost'", "--format", "json"
+    )
     assert json.loads(out) == [{"model": "gpt-4o", "amount": "1.25"}]
     assert "2 names" in cli("connections", "names", "prod")[1]
     assert json.loads(cli("bills", "reparse", "prod", "--json")[1])[0]["changed"] == 0
@@ -120,7 +142,7 @@ def processes_that_show(text: str) -> list[str]:
     return found
 
 
-def test_a_secret_typed_at_a_prompt(provider, tmp_path, cli, monkeypatch):
+def test_a_secret_typed_at_a_prompt(provider, tmp_path, server, org, cli, monkeypatch):
     """No echo, no process list, no list, no file of the store shows it; it moves to a new master key unseen."""
     fake, url = provider
     monkeypatch.delenv("ADMIN")
@@ -133,7 +155,7 @@ def test_a_secret_typed_at_a_prompt(provider, tmp_path, cli, monkeypatch):
     with subprocess.Popen(
         [
             sys.executable, "-m", "spanledger.cli.main", "connections", "add", "openai", "--name", "prod",
-            "--base-url", url, "--requests-per-second", "1000", "--data", str(tmp_path / "store"),
+            "--base-url", url, "--requests-per-second", "1000", "--data", str(server), "--org", org,
         ],
         stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=tmp_path, start_new_session=True,
     ) as process:  # fmt: skip
@@ -153,10 +175,7 @@ def test_a_secret_typed_at_a_prompt(provider, tmp_path, cli, monkeypatch):
     assert (len(fake.questions) > 5, seen) == (True, [])
     code, out, _ = cli("connections", "list", "--json")
     assert (code, "sealed with" in out, fake.key in out) == (0, True, False)
-    held = [
-        path for path in (tmp_path / "store").rglob("*") if path.is_file() and fake.key.encode() in path.read_bytes()
-    ]
-    assert held == []
+    assert not [path for path in server.rglob("*") if path.is_file() and fake.key.encode() in path.read_bytes()]
     keys.write_text("43" * 32 + "\n" + "42" * 32)
     assert "1 connections are sealed" in cli("connections", "rotate", "--master-key")[1]
     keys.write_text("43" * 32)
@@ -184,14 +203,15 @@ def test_no_option_takes_a_secret_itself(spec, empty, capsys):
             assert (code, pasted in out + err) == (2, False), flag
 
 
-def test_the_list_shows_the_age_of_keys(cli, tmp_path):
+def test_the_list_shows_the_age_of_keys(cli, server, org):
     """A key of a hundred days is to be changed; a new reference begins to count anew."""
     now = datetime.now(UTC)
-    client = connect(StoreTarget.embedded(tmp_path / "store"))
-    migrate(client)
+    running = runtime.find(server)
+    assert running is not None
+    client = connect(StoreTarget.server(running.store_url))
     store = ConnectionStore(client, SystemClock())
     old = Connection(
-        org_id="default", name="old", connector="openai", secrets={"admin_key": "env:A"},
+        org_id=org, name="old", connector="openai", secrets={"admin_key": "env:A"},
         created_at=now - timedelta(days=100),
     )  # fmt: skip
     store.put(old)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 import typer.core
@@ -128,6 +128,7 @@ def _add(spec: ConnectorSpec, values: Mapping[str, Any]) -> int:
     for setting in spec.settings:
         if setting.required and setting.name not in settings and sys.stdin.isatty():
             settings[setting.name] = input(f"{setting.help}: ").strip()
+    references = _references(spec, values)
     with bills(values["data"], values["clickhouse"], make=True) as found:
         connection = Connection(
             org_id=values["org"],
@@ -135,7 +136,7 @@ def _add(spec: ConnectorSpec, values: Mapping[str, Any]) -> int:
             connector=spec.name,
             base_url=values["base_url"],
             settings=settings,
-            secrets=_secrets(spec, values, found),
+            secrets=_sealed(spec, references, values, found),
         )
         check(connection)
         if any(each.name == connection.name for each in found.connections.all(connection.org_id)):
@@ -158,35 +159,57 @@ def _add(spec: ConnectorSpec, values: Mapping[str, Any]) -> int:
     return 0
 
 
-def _secrets(spec: ConnectorSpec, values: Mapping[str, Any], found: Bills) -> dict[str, str]:
-    from spanledger.reconciler.secrets.secret import Secret
+_STDIN: Final = "stdin"
 
-    secrets: dict[str, str] = {}
+
+def _references(spec: ConnectorSpec, values: Mapping[str, Any]) -> dict[str, str]:
+    """Where each secret is found; `_STDIN` where it is yet to be read. Raises `UserError`."""
+    from spanledger.reconciler.errors import ConfigError
+    from spanledger.reconciler.secrets.references import check_reference
+
+    references: dict[str, str] = {}
     for secret in spec.secrets:
         flag = "--" + secret.name.replace("_", "-")
+        variable, path = str(values[f"{secret.name}_env"]), str(values[f"{secret.name}_file"])
         given = {
-            f"{flag}-env": f"env:{values[f'{secret.name}_env']}" if values[f"{secret.name}_env"] else "",
-            f"{flag}-file": f"file:{Path(values[f'{secret.name}_file']).resolve()}"
-            if values[f"{secret.name}_file"]
-            else "",
+            f"{flag}-env": f"env:{variable}" if variable else "",
+            f"{flag}-file": f"file:{Path(path).resolve()}" if path else "",
             f"{flag}-ref": str(values[f"{secret.name}_ref"]),
-            f"{flag}-stdin": "stdin" if values[f"{secret.name}_stdin"] else "",
+            f"{flag}-stdin": _STDIN if values[f"{secret.name}_stdin"] else "",
         }
         named = [name for name, reference in given.items() if reference]
         if len(named) > 1:
             raise UserError(f"give one of {' and '.join(named)}")
-        if not named and not (secret.required and sys.stdin.isatty()):
-            continue
-        reference = given[named[0]] if named else "stdin"
-        if named == [f"{flag}-file"] and not Path(reference.removeprefix("file:")).is_file():
+        if path and not Path(path).is_file():
             # Not repeated: somebody may have given the secret itself.
             raise UserError(f"{flag}-file names no file; it takes a path, never the secret itself")
-        if reference == "stdin":
+        if named:
+            references[secret.name] = given[named[0]]
+        elif secret.required and sys.stdin.isatty():
+            references[secret.name] = _STDIN
+    try:
+        for reference in references.values():
+            if reference != _STDIN:
+                check_reference(reference)
+    except ConfigError as error:
+        raise UserError(str(error)) from error
+    return references
+
+
+def _sealed(
+    spec: ConnectorSpec, references: Mapping[str, str], values: Mapping[str, Any], found: Bills
+) -> dict[str, str]:
+    """The references, with those secrets sealed that come from standard input or a prompt."""
+    from spanledger.reconciler.secrets.secret import Secret
+
+    whole = dict(references)
+    for secret in spec.secrets:
+        if whole.get(secret.name) == _STDIN:
             found.check_master_key()
-            fresh = Secret(from_stdin(f"{flag}-stdin", secret.help))
-            reference = found.seal(values["org"], values["name"], secret.name, fresh)
-        secrets[secret.name] = reference
-    return secrets
+            flag = f"--{secret.name.replace('_', '-')}-stdin"
+            fresh = Secret(from_stdin(flag, secret.help))
+            whole[secret.name] = found.seal(values["org"], values["name"], secret.name, fresh)
+    return whole
 
 
 def from_stdin(option_name: str, what: str) -> str:
