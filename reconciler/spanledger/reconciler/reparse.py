@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
+import zstandard
+
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.connections import Connection
 from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.engine import StreamReport
-from spanledger.reconciler.errors import SyncError
+from spanledger.reconciler.errors import PermanentSyncError, State, SyncError
 from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.slices import SlicePuller
 from spanledger.reconciler.store import BillStore, Place, RawResponse, decompress
@@ -115,7 +118,7 @@ class Reparser:
 def _pages(kept: Sequence[Sequence[Any]]) -> Iterator[tuple[Page, RawResponse]]:
     for _, url, status, content_type, sha256, size, said, fetched_at, _, _, packed in kept:
         context = json.loads(said)
-        body = decompress(packed)
+        body = _unpacked(packed, bytes(sha256), str(url))
         page = kept_page(body, context, fetched_at, url=str(url), content_type=str(content_type))
         raw = RawResponse(
             url=str(url),
@@ -128,3 +131,16 @@ def _pages(kept: Sequence[Sequence[Any]]) -> Iterator[tuple[Page, RawResponse]]:
             fetched_at=fetched_at,
         )
         yield page, raw
+
+
+def _unpacked(packed: bytes, sha256: bytes, url: str) -> bytes:
+    """A kept body, if it still is what was received. Raises `PermanentSyncError`."""
+    try:
+        body = decompress(packed)
+    except zstandard.ZstdError:
+        body = b""
+    if hashlib.sha256(body).digest() != sha256:
+        raise PermanentSyncError(
+            State.DEGRADED, f"the kept response of {url} does not fit its SHA-256 any more: pull its days again"
+        )
+    return body

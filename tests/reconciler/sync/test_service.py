@@ -20,6 +20,7 @@ from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.fx import Rate, read_rates
 from spanledger.reconciler.secrets.secret import Secret
 from spanledger.reconciler.service import OPENING, Bills
+from spanledger.reconciler.store import compress
 
 DAY = date(2026, 11, 18)
 COSTS = frozenset({"costs"})
@@ -238,6 +239,26 @@ def test_kept_responses_are_read_again_with_better_tables(make, org, monkeypatch
     ]
     (again,) = bills.reparse(prod(org), since=date(2026, 11, 1), until=date(2026, 11, 20), stream="costs")
     assert again.slots_changed == 0
+
+
+@pytest.mark.parametrize("body", [b"no zstd", compress(b'{"data": [], "has_more": false}')], ids=["broken", "other"])
+def test_a_kept_response_that_is_not_the_received_one_is_not_believed(make, org, bills_client, body):
+    """Whatever happened to the copy, the bill stays as it was, and the line says what to do."""
+    fake = FakeOpenAI()
+    fake.costs[DAY] = [cost("a, input", "1")]
+    bills = make(fake, KEY=fake.key)
+    bills.sync(prod(org), since=DAY, until=DAY + timedelta(days=1), streams=COSTS)
+    where = f"WHERE org_id = '{org}'"
+    ((sha256,),) = bills.store.rows(
+        f"SELECT sha256 FROM spanledger.raw_responses {where}", {}, "testing", as_bytes=("sha256",)
+    )
+    bills_client.command(f"ALTER TABLE spanledger.raw_bodies DELETE {where} SETTINGS mutations_sync = 2")
+    bills_client.insert(
+        "spanledger.raw_bodies", [[org, "prod", sha256, body]], column_names=["org_id", "connection", "sha256", "body"]
+    )
+    (report,) = bills.reparse(prod(org), since=DAY, until=DAY + timedelta(days=1), stream="costs")
+    assert (report.state, "pull its days again" in report.detail) == (State.DEGRADED, True)
+    assert bills_client.query(f"SELECT sum(amount) FROM spanledger.bill_lines {where}").first_row[0] == 1
 
 
 def test_exchange_rates_reach_old_bills_through_reparse(make, org, bills_client, tmp_path):
