@@ -119,6 +119,29 @@ def test_a_count_of_zero_needs_no_rate(book: PriceBook) -> None:
     assert book.price(usage, provider="deepseek", model="deepseek-v3.2", at_ns=NOVEMBER).status is CostStatus.LIST
 
 
+@pytest.mark.parametrize(
+    ("model", "counts", "reason"),
+    [
+        ("gpt-image-1", {"images": 2}, "no_rate"),
+        ("gpt-4o", {"web_fetches": 1}, "no_rate"),
+        ("gpt-4o", {"web_searches": 0}, "no_usage"),
+    ],
+)
+def test_what_is_billed_by_tokens_is_not_free_without_them(
+    book: PriceBook, model: str, counts: dict[str, int], reason: str
+) -> None:
+    cost = book.price(Usage(counts=counts), provider="openai", model=model, at_ns=NOVEMBER)
+    assert (cost.status, cost.total, cost.reason) == (CostStatus.UNPRICED, None, reason)
+
+
+def test_images_add_nothing_to_their_tokens(book: PriceBook) -> None:
+    usage = Usage(input_uncached=100, output_image=1_000, counts={"images": 1})
+    without = Usage(input_uncached=100, output_image=1_000)
+    costs = [book.price(used, provider="openai", model="gpt-image-1", at_ns=NOVEMBER) for used in (usage, without)]
+    assert costs[0] == costs[1]
+    assert costs[0].total
+
+
 def test_what_has_no_rate_at_all_is_unpriced_not_free(book: PriceBook) -> None:
     cost = book.price(Usage(counts={"video_minutes": 3}), provider="openai", model="gpt-4o", at_ns=NOVEMBER)
     assert (cost.status, cost.total, cost.low, cost.high, cost.reason) == (

@@ -281,6 +281,41 @@ def test_a_self_hosted_model_costs_what_its_owner_says(book_with: Books) -> None
     assert price(book, "self_hosted", "llama").reason == "self_hosted"
 
 
+def test_a_self_hosted_model_is_free_only_when_its_owner_says_so(book_with: Books) -> None:
+    book = book_with('[[rates]]\nprovider = "self_hosted"\nmodel = "llama"\nper_million = { input = 0, output = 0 }\n')
+    said, unsaid = price(book, "self_hosted", "llama"), price(book, "self_hosted", "qwen")
+    assert (said.status, said.total, bool(said.price_id)) == (CostStatus.LIST, 0, True)
+    assert (unsaid.status, unsaid.total, unsaid.reason) == (CostStatus.UNPRICED, None, "self_hosted")
+
+
+def test_fees_of_tools_and_pictures_can_be_agreed_on(book_with: Books) -> None:
+    book = book_with(
+        """
+        [[rates]]
+        provider = "openai"
+        model = "gpt-4o"
+        per_unit = { code_executions = 0.03 }
+        per_thousand = { web_fetches = 2, web_searches = 8 }
+
+        [[rates]]
+        provider = "openai"
+        model = "dall-e-3"
+        per_unit = { images = 0.04 }
+        """
+    )
+    counts = {"code_interpreter_calls": 2, "web_fetches": 3, "web_searches": 1}
+    usage = Usage(input_uncached=1_000, output_text=10, counts=counts)
+    tools = price(book, "openai", "gpt-4o", usage=usage)
+    assert tools.status is CostStatus.LIST
+    assert {name: tools.by_class[name] for name in ("code_executions", "web_fetches", "web_searches")} == {
+        "code_executions": Decimal("0.06"),
+        "web_fetches": Decimal("0.006"),
+        "web_searches": Decimal("0.008"),
+    }
+    pictures = price(book, "openai", "dall-e-3", usage=Usage(counts={"images": 3}))
+    assert (pictures.status, pictures.total) == (CostStatus.LIST, Decimal("0.12"))
+
+
 def test_an_own_model_of_an_own_provider_with_every_unit(book_with: Books) -> None:
     book = book_with(
         """

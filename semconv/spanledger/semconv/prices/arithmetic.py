@@ -26,9 +26,12 @@ COUNT_ALIASES: Final = {
     "document_pages": "input_document_pages",
     "seconds": "audio_seconds",
     "citation_tokens": "output_citation",
+    "web_fetch_requests": "web_fetches",
+    "code_interpreter_calls": "code_executions",
+    "code_execution_requests": "code_executions",
 }
-# Counted by providers, never billed by itself.
-FREE_COUNTS: Final = frozenset({"web_fetches", "web_fetch_requests", "images", "chunks", "billed_requests"})
+# Counted by providers, billed by the tokens beside them unless somebody agreed on a rate.
+FREE_COUNTS: Final = frozenset({"web_fetches", "images", "chunks", "billed_requests"})
 
 
 def unpriced(reason: str) -> Cost:
@@ -60,7 +63,8 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
         can be enclosed. ``UNPRICED`` when nothing was reported or nothing has a rate.
     """
     quantities = _classes(usage)
-    if not usage.counts and not any(quantity is not None for quantity in quantities):
+    knows_tokens = any(quantity is not None for quantity in quantities)
+    if not knows_tokens and not any(usage.counts.values()):
         return unpriced(reasons.NO_USAGE)
     flat = tariff.flat(prompt_tokens(usage)) if tariff.over else tariff.base
     by_class: dict[str, Decimal] = {}
@@ -75,8 +79,8 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
         missing |= not add_count(by_class, flat, name, quantity)
     if flat.per_request is not None:
         by_class["requests"] = flat.per_request
-    if missing and not by_class:
-        return unpriced(reasons.NO_RATE)
+    if not by_class and (missing or not (knows_tokens or tariff.note)):
+        return unpriced(reasons.NO_RATE)  # what costs nothing beside tokens has a price that nobody knows without them
     total = ZERO
     for amount in by_class.values():
         total = _add(total, amount)
@@ -104,14 +108,12 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
 
 def add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: int) -> bool:
     """Price one count into ``by_class``; ``False`` when there is no rate for it."""
-    if not quantity or name in FREE_COUNTS:
-        return True
     name = COUNT_ALIASES.get(name, name)
-    if name == "requests":
+    if not quantity or name == "requests":
         return True  # the rate per request, where there is one, applies to the call itself
     rate = flat.count_rates.get(name)
     if rate is None:
-        return False
+        return name in FREE_COUNTS
     if flat.minimums:
         quantity = max(quantity, flat.minimums.get(name, 0))
     each = flat.count_each.get(name)

@@ -15,6 +15,7 @@ from typing import Final, TypeVar, cast
 
 from spanledger.semconv import money
 from spanledger.semconv.prices import documents, names, similar
+from spanledger.semconv.prices.arithmetic import FREE_COUNTS
 from spanledger.semconv.prices.base import PRICE_KEYS
 from spanledger.semconv.prices.documents import Document, Path_
 from spanledger.semconv.prices.overrides import (
@@ -35,7 +36,8 @@ T = TypeVar("T")
 
 CLASS_WORDS: Final[Mapping[str, str]] = {"input": "input_uncached", "output": "output_text"}
 """Words that people write for a class."""
-CLASSES: Final = frozenset(TOKEN_CLASSES) | {name for name, _ in PRICE_KEYS.values()}
+CLASSES: Final = frozenset(TOKEN_CLASSES) | {name for name, _ in PRICE_KEYS.values()} | FREE_COUNTS
+"""What may have a rate: token classes, what the base data prices by the use, and what is free unless agreed on."""
 PER: Final[Mapping[str, int]] = {
     "per_million": 1_000_000,
     "per_thousand": 1_000,
