@@ -24,6 +24,7 @@ class Prices(Protocol):
         service_tier: str = "",
         is_batch: bool = False,
         max_output_tokens: int | None = None,
+        request_model: str = "",
     ) -> Cost: ...
 
     def try_price(
@@ -36,6 +37,7 @@ class Prices(Protocol):
         service_tier: str = "",
         is_batch: bool = False,
         max_output_tokens: int | None = None,
+        request_model: str = "",
     ) -> Cost | None: ...
 
 

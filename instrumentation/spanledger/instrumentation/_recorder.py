@@ -300,6 +300,8 @@ class Recorder:
             service_tier=answer.service_tier,
             is_batch=answer.is_batch,
             max_output_tokens=max_output_tokens,
+            # as the ledger prices it: where the answer's name has no price (an inference profile), the asked one may
+            request_model=call.model if answer.model else "",
         )
 
     def _measure(self, call: Call, answer: Answer, usage: Usage) -> None:

@@ -121,6 +121,7 @@ class CostSpanProcessor(SpanProcessor):
             service_tier=observation.service_tier,
             is_batch=observation.is_batch,
             max_output_tokens=observation.max_output_tokens,
+            request_model=observation.request_model if observation.response_model else "",
         )
 
 
