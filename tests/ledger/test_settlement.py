@@ -416,3 +416,78 @@ def test_a_makers_name_does_not_overrule_a_host_of_ones_own(calls, observe):
         observe(2, response_id="r", provider="openai", dialect="conventions"),
     )
     assert [merged.provider for merged, _ in found] == ["self_hosted"]
+
+
+def test_a_gateways_client_does_not_keep_the_gateway_from_the_call_inside(calls, observe):
+    """The client knows the gateway's id only; the provider's id is on the gateway's inner span."""
+    found, _ = calls(
+        observe(1, trace=1, response_id="gw", request_model="alias", response_model="alias", lasted=5),
+        observe(2, trace=2, response_id="", request_id="gw", at=0.1, lasted=4, scope_name="gateway"),
+        observe(3, trace=2, parent=2, response_id="msg", at=0.2, lasted=3, scope_name="gateway"),
+    )
+    ((merged, witnesses),) = found
+    assert (merged.response_id, merged.request_id, merged.request_model) == ("msg", "gw", "gpt-4o")
+    assert {(number, reason) for number, _, reason in witnesses[1:]} <= {
+        (1, "gateway_id"),
+        (2, "gateway_id"),
+        (3, "ancestor"),
+    }
+    assert len(witnesses) == 3
+
+
+# -- tool results -----------------------------------------------------------------------------------------------------
+
+
+def use(name):
+    return ToolCall(name="search", id=name)
+
+
+def result(name, **fields):
+    return ToolCall(name="search", id=name, kind="result", **fields)
+
+
+def test_a_tools_result_goes_to_the_call_that_asked(calls, observe):
+    """The tool runs after the call, beside it; the next request repeats the question."""
+    found, _ = calls(
+        observe(1, trace=1, parent=9, tool_calls=(use("t1"),)),
+        observe(2, trace=1, parent=9, at=3, role=Role.DETAIL, usage=None, response_id="", tool_calls=(result("t1"),)),
+        observe(3, trace=1, parent=9, at=6, tool_calls=(use("t1"), use("t2"))),
+        observe(4, trace=1, parent=3, at=7, role=Role.DETAIL, usage=None, response_id="", tool_calls=(result("t1"),)),
+        observe(5, trace=2, at=6, role=Role.DETAIL, usage=None, response_id="", tool_calls=(result("t2"),)),
+    )
+    assert [(m.tool_calls, [number for number, _, _ in w]) for m, w in found] == [
+        ((use("t1"), result("t1")), [1, 2, 4]),
+        ((use("t1"), use("t2")), [3]),
+    ]
+
+
+def test_a_result_that_nobody_asked_for_keeps_its_place(calls, observe):
+    ((merged, _),), _ = calls(
+        observe(1, trace=1),
+        observe(
+            2, trace=1, parent=1, role=Role.DETAIL, usage=None, response_id="", tool_calls=(result("t", is_error=True),)
+        ),
+    )
+    assert merged.tool_calls == (result("t", is_error=True),)
+
+
+# -- places and ties --------------------------------------------------------------------------------------------------
+
+
+def test_a_call_stands_where_evidence_with_a_place_stands(evidence, observe):
+    """A log record outside any trace and a span witness one call: the span gives trace, span and key."""
+    log = observe(
+        0, trace=0, signal="log", response_id="r", usage=Usage(input_uncached=1000, output_text=150, reasoning=50)
+    )
+    span = observe(7, response_id="r")
+    (call,) = settle(evidence([log, span]), {}).calls
+    assert call.merged.usage.reasoning == 50
+    assert (call.merged.trace_id, call.merged.span_id) == (span.trace_id, span.span_id)
+    assert call.anchor.observation == span
+
+
+def test_output_as_reported_wins_over_output_put_right(calls, observe):
+    right = observe(2, trace=1, response_id="r", scope_name="framework", usage=(1000, 201))
+    put_right = observe(1, response_id="r", scope_name="spanledger.x", notes=("output_less_message_start",))
+    ((merged, _),), _ = calls(put_right, right)
+    assert merged.usage.output_tokens == 201

@@ -13,7 +13,7 @@ from spanledger.ledger.components import Origin, components
 from spanledger.ledger.evidence import Batch
 from spanledger.ledger.settle import _call_ids
 from spanledger.ledger.settlement import Rules, Settlement, settle
-from spanledger.semconv.observation import Observation, Role
+from spanledger.semconv.observation import Observation, Role, ToolCall
 from spanledger.semconv.usage import Usage
 
 USAGES = [
@@ -22,6 +22,13 @@ USAGES = [
     Usage(input_uncached=20, output_text=10),
     Usage(input_uncached=10, output_text=5, reasoning=2),
     Usage(input_uncached=10, output_text=1, partial=True),
+]
+TOOLS = [
+    (),
+    (),
+    (ToolCall(name="t", id="t1"),),
+    (ToolCall(name="t", id="t1", kind="result"),),
+    (ToolCall(name="t", id="t2", kind="result", is_error=True), ToolCall(name="t", id="t1", kind="result")),
 ]
 
 
@@ -55,6 +62,7 @@ def worlds(draw: Any, observe: Any) -> tuple[list[Observation], dict[tuple[bytes
                 provider=draw(st.sampled_from(["openai", "openai", "groq", "xai"])),
                 usage=draw(st.sampled_from(USAGES)),
                 status=status,
+                tool_calls=draw(st.sampled_from(TOOLS)),
                 session_id=draw(st.sampled_from(["", "", "s1", "s2"])),
             )
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanledger.ledger.matching import may_join_by_usage
-from spanledger.ledger.settlement import Evidence, Rules
+from spanledger.ledger.settlement import Evidence, Rules, tool_keys
 from spanledger.ledger.tree import MAX_DEPTH, SpanPlace
 from spanledger.semconv.observation import Observation, Role
 
@@ -181,6 +181,8 @@ def _tie_equals(usable: Sequence[tuple[Evidence, Origin]], union: Union) -> None
         for kind, value in (("span", evidence.place), ("id", o.response_id), ("id", o.request_id)):
             if value:
                 union.join(first.setdefault((kind, o.org_id, value), number), number)
+        for key in tool_keys(o, "use" if o.role is Role.LEAF else "result"):
+            union.join(first.setdefault(("tool", o.org_id, key), number), number)
 
 
 def _tie_ancestors(usable: Sequence[tuple[Evidence, Origin]], parents: Mapping[OrgPlace, bytes], union: Union) -> None:

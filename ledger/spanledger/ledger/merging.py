@@ -17,8 +17,12 @@ GATEWAYS: Final = frozenset({"litellm"})
 """Dialects of gateways that call providers on behalf of their clients."""
 
 
-def richness(observation: Observation) -> tuple[bool, bool, bool, int, int]:
-    """Sort key, richest first: measured, complete, known, more classes, closer to the wire."""
+CORRECTED_OUTPUT: Final = "output_less_message_start"
+"""Note of a dialect: the emitter counted the first event's output twice, and it was taken off again."""
+
+
+def richness(observation: Observation) -> tuple[bool, bool, bool, int, bool, int]:
+    """Sort key, richest first: measured, complete, known, more classes, as reported, closer to the wire."""
     usage = observation.usage
     classes = _known(usage, INPUT_CLASSES) + _known(usage, OUTPUT_CLASSES)
     return (
@@ -26,6 +30,7 @@ def richness(observation: Observation) -> tuple[bool, bool, bool, int, int]:
         usage.estimated,
         usage.partial,
         -classes,
+        CORRECTED_OUTPUT in observation.notes,
         directness(observation.scope_name, observation.signal),
     )
 
@@ -47,6 +52,7 @@ def merge(
     """
     best = leaves[0]
     everything = (*leaves, *details)
+    placed = next((leaf for leaf in leaves if leaf.trace_id and leaf.span_id), best)
     timed = next((leaf for leaf in leaves if leaf.ended_ns > leaf.started_ns), best)
     labels: dict[str, str] = {}
     outward = (*inner_first, *details, *around)
@@ -70,6 +76,9 @@ def merge(
         requested = text(lambda o: o.request_model, around)
     return replace(
         best,
+        trace_id=placed.trace_id,
+        span_id=placed.span_id,
+        parent_span_id=placed.parent_span_id,
         received_ns=min(observation.received_ns for observation in everything),
         started_ns=timed.started_ns,
         ended_ns=timed.ended_ns,
@@ -105,7 +114,7 @@ def merge(
         organization=text(lambda o: o.organization, (*everything, *around)),
         project=text(lambda o: o.project),
         workspace=text(lambda o: o.workspace),
-        tool_calls=_tool_calls(everything),
+        tool_calls=_tool_calls(everything, details),
         notes=tuple(sorted({note for o in everything for note in o.notes})),
     )
 
@@ -131,8 +140,17 @@ def _fullest(names: Sequence[str]) -> str:
     return max(longer, key=len, default=first)
 
 
-def _tool_calls(observations: Sequence[Observation]) -> tuple[ToolCall, ...]:
-    return max((o.tool_calls for o in observations), key=len)
+def _tool_calls(observations: Sequence[Observation], details: Sequence[Observation]) -> tuple[ToolCall, ...]:
+    """The fullest list, and the results that details add to it."""
+    fullest = max((o.tool_calls for o in observations), key=len)
+    known = {(call.kind, call.id) for call in fullest}
+    added = {
+        (call.kind, call.id): call
+        for detail in details
+        for call in reversed(detail.tool_calls)
+        if call.kind == "result" and call.id and (call.kind, call.id) not in known
+    }
+    return (*fullest, *(added[key] for key in sorted(added)))
 
 
 def _known(usage: Usage, classes: Iterable[str]) -> int:

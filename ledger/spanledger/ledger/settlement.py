@@ -12,7 +12,8 @@ What joins evidence, strongest first (each join keeps its reason):
     gateway_id     the id that a gateway gave its client as the answer's, and that it keeps as the request's
     ancestor       one leaf span around another, and both can describe one model request
     usage_join     no id on one side: same service, model, equal usage, overlapping time, different emitters
-    detail         a detail joins the call of its span, of its nearest leaf ancestor, or of its ids
+    detail         a detail joins the call that asked for the tool whose result it is, else that of its span, of its
+                   nearest leaf ancestor, or of its ids
 
 An aggregate never bills; a leaf whose usage is the sum of the calls inside it is an aggregate in disguise. Aggregates
 around a call still say who it is for where the call itself does not.
@@ -21,7 +22,7 @@ around a call still say who it is for where the call itself does not.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spanledger.ledger.matching import (
@@ -38,6 +39,9 @@ from spanledger.ledger.matching import (
 from spanledger.ledger.merging import merge, merge_usage, richness
 from spanledger.ledger.tree import LeafTree, Parents, SpanPlace, place_of
 from spanledger.semconv.observation import Observation, Role
+
+ToolKey = tuple[bytes, str]
+"""(trace id, tool call id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +282,8 @@ class _Settling:
 
     def _fits_around(self, outer: int, inner: int) -> bool:
         around, theirs = self.nodes[outer].observation, self._observations(inner)
-        if not all(ids_agree(one, other) for one in self._observations(self.root[outer]) for other in theirs):
+        ours = _without_gateway_clients(self._observations(self.root[outer]))
+        if not all(ids_agree(one, other) for one in ours for other in theirs):
             return False
         if not any(models_compatible(around, other) for other in theirs):
             return False
@@ -340,8 +345,9 @@ class _Settling:
     def _result(self) -> Settlement:
         details: dict[int, list[Evidence]] = defaultdict(list)
         roots = sorted(root for root in self.clusters if root not in self.disguised)
+        asked = self._asked_for() if self.details else {}
         for detail, home in zip(self.details, self.homes, strict=True):
-            root = self._detail_cluster(detail, home, roots)
+            root = self._detail_cluster(detail, home, roots, asked)
             if root is not None:
                 details[root].append(detail)
         taken: set[str] = set()
@@ -357,7 +363,23 @@ class _Settling:
         ]
         return Settlement(tuple(calls), tuple(suppressed))
 
-    def _detail_cluster(self, detail: Evidence, home: int | None, roots: Sequence[int]) -> int | None:
+    def _asked_for(self) -> dict[ToolKey, int]:
+        """The leaf that asked for each tool call, the first one where later requests repeat it."""
+        asked: dict[ToolKey, int] = {}
+        nodes = [node for node in range(len(self.nodes)) if node not in self.disguised]
+        for node in sorted(nodes, key=lambda node: (self.nodes[node].observation.started_ns, node)):
+            for key in tool_keys(self.nodes[node].observation, "use"):
+                asked.setdefault(key, node)
+        return asked
+
+    def _detail_cluster(
+        self, detail: Evidence, home: int | None, roots: Sequence[int], asked: Mapping[ToolKey, int]
+    ) -> int | None:
+        if asked and not detail.observation.usage.is_known:
+            # A tool runs beside the call that asked for it, not inside.
+            asking = [asked[key] for key in tool_keys(detail.observation, "result") if key in asked]
+            if asking:
+                return self.root[asking[0]]
         if home is not None and home not in self.disguised:
             return self.root[home]
         for field in ("response_id", "request_id"):
@@ -381,7 +403,8 @@ class _Settling:
         witnesses += [Witness(self.nodes[node], "duplicate", self.reason[node] or "joined") for node in ranked[1:]]
         witnesses += [Witness(detail, "detail", "detail") for detail in details]
         key = merged.response_id or merged.request_id
-        anchor = self.nodes[min(self.clusters[root])]
+        # A place outlives what a log record without one says.
+        anchor = self.nodes[min(self.clusters[root], key=lambda node: (self.nodes[node].place is None, node))]
         return SettledCall(merged, anchor, tuple(witnesses), by_place=bool(key) and key in taken)
 
     def _around(self, node: int) -> list[Observation]:
@@ -394,6 +417,19 @@ class _Settling:
             found += self.aggregates.get(above, ())
             found += [self.nodes[other].observation for other in self.at.get(above, ()) if other in self.disguised]
         return found
+
+
+def _without_gateway_clients(observations: Sequence[Observation]) -> list[Observation]:
+    """Without those that know the answer by the gateway's own id only: it contradicts no provider's id."""
+    given = {o.request_id for o in observations if o.request_id and not o.response_id}
+    return [o for o in observations if o.response_id not in given]
+
+
+def tool_keys(observation: Observation, kind: str) -> list[ToolKey]:
+    """The tool calls of an observation in a trace that were asked for (``use``) or answered (``result``)."""
+    if not observation.tool_calls or not observation.trace_id:
+        return []
+    return [(observation.trace_id, call.id) for call in observation.tool_calls if call.kind == kind and call.id]
 
 
 def says_money(observation: Observation) -> bool:
