@@ -117,5 +117,26 @@ _ALL: Final = (
         requires="mistralai >= 1.6.0",
         patcher="spanledger.instrumentation.mistralai:MISTRAL",
     ),
+    Sdk(
+        name="cohere",
+        module="cohere.core.http_client",
+        also=("cohere.client",),
+        requires="cohere >= 5.16.0",
+        patcher="spanledger.instrumentation.cohere:COHERE",
+    ),
+    Sdk(
+        name="mistralai",
+        module="mistralai.client.basesdk",
+        # Version 1 has no `client` inside; the clouds' clients have copies of the same class.
+        also=(
+            "mistralai.basesdk",
+            "mistralai.azure.client.basesdk",
+            "mistralai.gcp.client.basesdk",
+            "mistralai_azure.basesdk",
+            "mistralai_gcp.basesdk",
+        ),
+        requires="mistralai >= 1.6.0",
+        patcher="spanledger.instrumentation.mistralai:MISTRAL",
+    ),
 )
 SDKS: Final[Mapping[str, Sdk]] = MappingProxyType({sdk.name: sdk for sdk in _ALL})

@@ -67,6 +67,18 @@ class MistralInstrumentor(_SdkInstrumentor):
     sdk = "mistralai"
 
 
+class CohereInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Cohere SDK."""
+
+    sdk = "cohere"
+
+
+class MistralInstrumentor(_SdkInstrumentor):
+    """Records the calls of the Mistral SDK."""
+
+    sdk = "mistralai"
+
+
 class GroqInstrumentor(_SdkInstrumentor):
     """Records the calls of the Groq SDK."""
 

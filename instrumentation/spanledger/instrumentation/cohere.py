@@ -1,0 +1,212 @@
+"""The Cohere SDK: which of its requests are billed, and how to hear of them.
+
+Every method of every client sends its request through the two methods of one class (and of its asynchronous twin), so
+these are patched, and raw responses come with them. Besides, embeddings of many texts are sent in batches from threads,
+to which the caller's context (its span and labels) has to be carried.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+from spanledger.instrumentation import _cohere as cohere
+from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._exchanges import Asked, Exchanges
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._reading import fields, text
+from spanledger.instrumentation._recorder import Recorder
+
+_POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
+    {
+        "v2/chat": cohere.CHAT,
+        "v2/embed": cohere.EMBED,
+        "v2/rerank": cohere.RERANK,
+        "v2/parse": cohere.PARSE,
+        "v1/chat": cohere.CHAT_V1,
+        "v1/embed": cohere.EMBED,
+        "v1/rerank": cohere.RERANK,
+        "v1/generate": cohere.GENERATE,
+        "v1/summarize": cohere.SUMMARIZE,
+        "v1/classify": cohere.CLASSIFY,
+    }
+)
+# The SDK's own table, of which it makes exceptions after we have seen the response.
+_ERRORS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        400: "BadRequestError",
+        401: "UnauthorizedError",
+        403: "ForbiddenError",
+        404: "NotFoundError",
+        422: "UnprocessableEntityError",
+        429: "TooManyRequestsError",
+        498: "InvalidTokenError",
+        499: "ClientClosedRequestError",
+        500: "InternalServerError",
+        501: "NotImplementedError",
+        503: "ServiceUnavailableError",
+        504: "GatewayTimeoutError",
+    }
+)
+# Who bills the clients of cloud platforms. Their base URL is Cohere's; a hook of the HTTP client turns requests around.
+_PLATFORM_HOOKS: Final[Mapping[str, str]] = MappingProxyType(
+    {"cohere.aws_client": "aws_bedrock", "cohere.oci_client": "oracle"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohere:
+    """The SDK as the runtime knows it."""
+
+    name: str = "cohere"
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        version = _version()
+        patches = Patches()
+        hooks = _Hooks(recorder, problems, patches, version)
+        wanted: tuple[tuple[str, str, Any], ...] = (
+            ("HttpClient", "request", hooks.send),
+            ("HttpClient", "stream", hooks.stream),
+            ("AsyncHttpClient", "request", hooks.send_async),
+            ("AsyncHttpClient", "stream", hooks.stream_async),
+        )
+        if module.__name__ == "cohere.client":
+            wanted = (("Client", "embed", hooks.embed),)
+        for class_name, method, wrapper in wanted:
+            owner = getattr(module, class_name, None)
+            if owner is None or method not in vars(owner):
+                problems.missing(self.name, version, f"{class_name}.{method}")
+            else:
+                patches.wrap(owner, method, wrapper)
+        return patches
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    return metadata.version("cohere")
+
+
+class _Hooks(Exchanges):
+    """The wrappers. All methods take ``(path, *, method, base_url=None, json=None, retries=0, ...)``."""
+
+    has_lines = True
+
+    def __init__(self, recorder: Recorder, problems: Problems, patches: Patches, version: str) -> None:
+        super().__init__(recorder, problems, patches)
+        self._version = version
+
+    def asked(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
+        if kwargs.get("retries"):
+            return None  # the method calls itself to try again, inside the call that is open
+        path = args[0] if args else kwargs.get("path")
+        endpoint = _POSTS.get(path) if isinstance(path, str) and kwargs.get("method") == "POST" else None
+        if endpoint is None:
+            return None
+        return Asked(endpoint, client, self._facts(client, kwargs.get("base_url")), fields(kwargs.get("json")))
+
+    def error_name(self, status: int) -> str:
+        return _ERRORS.get(status, "ApiError")
+
+    def _facts(self, client: Any, base_url: Any) -> ClientFacts:
+        own = client.base_url
+        # What gives the headers is a method of the object that holds the key; asking for them would make one anew.
+        holder = getattr(client.base_headers, "__self__", None)
+        return facts_at(
+            client,
+            base_url=text(base_url) or text(own() if callable(own) else own),
+            credential=fields(holder).get("_token"),
+            platform=_platform(client.httpx_client),
+            wire="cohere",
+            sdk=COHERE.name,
+            sdk_version=self._version,
+            fingerprint_key=self._recorder.settings.fingerprint_key,
+        )
+
+    @contextmanager
+    def _streaming(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any]:
+        call = self.begin(client, args, kwargs)
+        with ExitStack() as stack:
+            try:
+                response = stack.enter_context(wrapped(*args, **kwargs))
+            except BaseException as error:
+                if call is not None:
+                    self.failed(call, error)
+                raise
+            if call is not None:
+                self.answered(call, response)
+            yield response
+
+    def stream(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._streaming(wrapped, instance, args, kwargs)
+
+    @asynccontextmanager
+    async def _streaming_async(
+        self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        call = self.begin(client, args, kwargs)
+        async with AsyncExitStack() as stack:
+            try:
+                response = await stack.enter_async_context(wrapped(*args, **kwargs))
+            except BaseException as error:
+                if call is not None:
+                    self.failed(call, error)
+                raise
+            if call is not None:
+                self.answered(call, response)
+            yield response
+
+    def stream_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._streaming_async(wrapped, instance, args, kwargs)
+
+    def embed(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            if self._patches.is_active:
+                twin = copy.copy(instance)
+                twin._executor = _InContext(instance._executor)
+                wrapped = partial(wrapped.__func__, twin)
+        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on, its spans stand alone
+            self._problems.ours("carrying the context to threads", error)
+        return wrapped(*args, **kwargs)
+
+
+class _InContext:
+    """A thread pool whose threads work in the context of whoever gives them work."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+
+    def map(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        context = copy_context()
+
+        def work(*each: Any) -> Any:
+            return context.copy().run(function, *each)  # a context cannot be entered twice at a time
+
+        return self._executor.map(work, *arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
+
+
+def _platform(http_client: Any) -> str:
+    for hook in fields(getattr(http_client, "event_hooks", None)).get("request", ()):
+        platform = _PLATFORM_HOOKS.get(text(getattr(hook, "__module__", "")))
+        if platform == "aws_bedrock":
+            # One hook serves both of Amazon's services; which one it signs for is bound into it.
+            bound = [cell.cell_contents for cell in hook.__closure__ or ()]
+            return "aws_sagemaker" if "sagemaker" in bound else platform
+        if platform:
+            return platform
+    return ""
+
+
+COHERE: Final = Cohere()

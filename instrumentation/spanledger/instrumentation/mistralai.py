@@ -1,0 +1,138 @@
+"""The Mistral SDK: which of its requests are billed, and how to hear of them.
+
+Every method sends its request through one of two methods of one class, retries inside; so these are patched. The
+clients for Azure and Google Cloud, which come with the SDK, have copies of that class of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from spanledger.instrumentation import _mistral as mistral
+from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._call import current_call
+from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._exchanges import Asked, Exchanges
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._reading import fields
+from spanledger.instrumentation._recorder import Recorder
+
+_POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
+    {
+        "chat/completions": mistral.CHAT,
+        "agents/completions": mistral.CHAT,
+        "fim/completions": mistral.FIM,
+        "embeddings": mistral.EMBEDDINGS,
+        "moderations": mistral.MODERATIONS,
+        "classifications": mistral.MODERATIONS,
+        "ocr": mistral.OCR,
+    }
+)
+_CONVERSATION: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?/?$")
+_PREDICT: Final = ("rawPredict", "streamRawPredict")  # Google Cloud, whose path says nothing of what is asked
+_ANNOTATIONS: Final = ("bbox_annotation_format", "document_annotation_format")
+_BEARER: Final = "Bearer "
+
+
+def _find(path: str, body: Mapping[str, Any]) -> Endpoint | None:
+    *_, parent, last = ("", *path.rstrip("/").split("/"))
+    found = _POSTS.get(f"{parent}/{last}") or _POSTS.get(last)
+    if found is mistral.OCR and any(body.get(name) for name in _ANNOTATIONS):
+        return mistral.OCR_ANNOTATED
+    if found is None and last.endswith(_PREDICT):
+        return mistral.CHAT if "messages" in body else mistral.FIM
+    if found is None and _CONVERSATION.search(path):
+        return mistral.CONVERSATION
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mistral:
+    """The SDK as the runtime knows it."""
+
+    name: str = "mistralai"
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        version = str(getattr(getattr(module, "SDKConfiguration", None), "sdk_version", "?"))
+        patches = Patches()
+        hooks = _Hooks(recorder, problems, patches, version, _platform(module.__name__))
+        sender = getattr(module, "BaseSDK", None)
+        for method, wrapper in (("do_request", hooks.send), ("do_request_async", hooks.send_async)):
+            if sender is None or method not in vars(sender):
+                problems.missing(self.name, version, f"BaseSDK.{method}")
+            else:
+                patches.wrap(sender, method, wrapper)
+        tracing = sys.modules.get(f"{module.__name__.rpartition('.')[0]}._hooks.tracing")
+        if hasattr(tracing, "get_or_create_otel_tracer"):
+            patches.wrap(tracing, "get_or_create_otel_tracer", hooks.tracer)
+        return patches
+
+
+def _platform(module: str) -> str:
+    """Who bills the clients of a module, whatever their host is."""
+    if "azure" in module:
+        return "azure_openai"
+    return "google_vertex" if "gcp" in module else ""
+
+
+class _Hooks(Exchanges):
+    """The wrappers. Both methods take ``(hook_ctx, request, ...)`` and are made for every request."""
+
+    def __init__(self, recorder: Recorder, problems: Problems, patches: Patches, version: str, platform: str) -> None:
+        super().__init__(recorder, problems, patches)
+        self._version = version
+        self._platform = platform
+
+    def asked(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
+        request = args[1] if len(args) > 1 else kwargs["request"]
+        if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
+            return None
+        path = request.url.path
+        if _find(path, {}) is None:
+            return None  # most requests are none of ours: their bodies stay unread
+        body = fields(json.loads(request.content))
+        endpoint = _find(path, body)
+        # What makes the requests of one client are many objects; they share its configuration.
+        owner = client.sdk_configuration
+        return None if endpoint is None else Asked(endpoint, owner, self._facts(owner, request), body)
+
+    def error_name(self, status: int) -> str:
+        return "HTTPValidationError" if status == 422 else "SDKError"
+
+    def _facts(self, owner: Any, request: Any) -> ClientFacts:
+        url = request.url
+        # Google's tokens last an hour and name nobody.
+        credential = "" if self._platform == "google_vertex" else request.headers.get("authorization", "")
+        return facts_at(
+            owner,
+            base_url=f"{url.scheme}://{url.netloc.decode('ascii')}",
+            credential=credential.removeprefix(_BEARER),
+            platform=self._platform,
+            wire="mistral",
+            sdk=MISTRAL.name,
+            sdk_version=self._version,
+            fingerprint_key=self._recorder.settings.fingerprint_key,
+        )
+
+    def tracer(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Keep the SDK from making a span of its own, for a provider that gets ours.
+
+        A provider that the application gave to the SDK alone (Mistral's own telemetry) goes on getting the SDK's.
+        """
+        found = wrapped(*args, **kwargs)
+        call = current_call.get()
+        is_ours = call is not None and call.recorder is self._recorder
+        if not is_ours or args or kwargs.get("provider") is not None:
+            return found
+        return False, found[1]
+
+
+MISTRAL: Final = Mistral()
