@@ -172,21 +172,33 @@ def audit(
 def override(
     file: Annotated[Path, options.option("--prices", "The overrides file to append to; made when it is missing.")],
     provider: Annotated[str, options.option("--provider", "Who bills.")],
-    discount: Annotated[str, options.option("--discount", "Percent off the list, for example 4%.")],
     since: Annotated[str, options.option("--from", "First day, UTC (2026-11-01).", env="SPANLEDGER_OVERRIDE_FROM")],
+    discount: Annotated[
+        str, options.option("--discount", "Percent off the list, for example 4%; negative for a surcharge.")
+    ] = "",
+    rate: Annotated[
+        list[str] | None,
+        options.option("--rate", "Agreed US dollars a million units of a class: input=2.4; may be repeated."),
+    ] = None,
     model: Annotated[str, options.option("--model", "Model or pattern (default: all).")] = "*",
     name: Annotated[str, options.option("--name", "What to call the rule.")] = "",
 ) -> None:
-    """Append a contract discount to the overrides file. Nothing is priced anew until `spanledger reprice`."""
+    """Append a contract discount or rates to the overrides file. Nothing is priced anew until `spanledger reprice`."""
     from spanledger.semconv.prices.overrides_file import OverridesError, load_overrides
 
-    percent = _percent(discount)
+    if bool(discount) == bool(rate):
+        raise UserError("--discount or --rate: say one of them")
     first = _day(since, "--from")
     title = name or f"{provider} {model} from {first}"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
+    if rate:
+        section, agreed, said = "rates", f"per_million = {{ {_rates(rate)} }}", ", ".join(rate)
+    else:
+        percent = money.text(_percent(discount))
+        section, agreed, said = "discounts", f"percent = {percent}", f"{percent} % off"
     rule = (
-        f"\n[[discounts]]\nname = {_toml(title)}\nprovider = {_toml(provider)}\nmodel = {_toml(model)}\n"
-        f"percent = {money.text(percent)}\nfrom = {first}\n"
+        f"\n[[{section}]]\nname = {_toml(title)}\nprovider = {_toml(provider)}\nmodel = {_toml(model)}\n"
+        f"{agreed}\nfrom = {first}\n"
     )
     try:
         file.write_text(before + rule, encoding="utf-8")
@@ -195,7 +207,7 @@ def override(
         if before or file.exists():
             file.write_text(before, encoding="utf-8")
         raise UserError(f"nothing was written: {error}") from error
-    output.say(f"{file}: {title}, {money.text(percent)} % off; now: spanledger reprice --since {first} --prices {file}")
+    output.say(f"{file}: {title}, {said}; now: spanledger reprice --since {first} --prices {file}")
 
 
 def refresh(
@@ -265,6 +277,18 @@ def _percent(text: str) -> Decimal:
         return money.parse(text.strip().removesuffix("%"))
     except money.MoneyError as error:
         raise UserError(f"--discount: not a percentage: {text!r}; write 4% or 12.5%") from error
+
+
+def _rates(rates: Sequence[str]) -> str:
+    """``input=2.4`` and the like as the inside of a TOML table; the file's own rules judge the names."""
+    written: list[str] = []
+    for rate in rates:
+        word, _, amount = rate.partition("=")
+        try:
+            written.append(f"{_toml(word.strip())} = {_toml(money.text(money.parse(amount.strip())))}")
+        except money.MoneyError as error:
+            raise UserError(f"--rate: not a rate: {rate!r}; write input=2.4") from error
+    return ", ".join(written)
 
 
 def _toml(text: str) -> str:

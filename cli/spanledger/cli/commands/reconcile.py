@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from spanledger.cli import options, output
 from spanledger.cli.errors import UserError
+from spanledger.cli.reports.sections import bounds, cents, unseen_record
 from spanledger.semconv import money
 
 if TYPE_CHECKING:
+    from spanledger.reconciler.tieout.interrupted import Narrowed
     from spanledger.reconciler.tieout.items import Finding
     from spanledger.reconciler.tieout.report import Tied
     from spanledger.reconciler.tieout.run import TieOut
+    from spanledger.reconciler.tieout.unseen import Unseen
 
 TIED_OUT: Final = 0
 VARIANCE: Final = 3
@@ -81,7 +85,7 @@ def reconcile(
             f"no bill lines of a connection {connection!r} in {period}: spanledger sync, or spanledger connections list"
         )
     if json:
-        output.print_json(_document(period, tied.results))
+        output.print_json(_document(period, tied))
     else:
         _print(tied, by)
     limit = Decimal(str(threshold)) / 100
@@ -90,7 +94,7 @@ def reconcile(
     return VARIANCE if any(result.variance > limit for result in tied.results) else TIED_OUT
 
 
-def _document(period: str, results: Sequence[TieOut]) -> dict[str, object]:
+def _document(period: str, tied: Tied) -> dict[str, object]:
     return {
         "period": period,
         "connections": [
@@ -99,12 +103,17 @@ def _document(period: str, results: Sequence[TieOut]) -> dict[str, object]:
                 "name": result.connection,
                 "billed_usd": money.text(result.billed_usd),
                 "booked_usd": money.text(result.booked_usd),
+                "booked_low_usd": money.text(result.booked_low_usd),
+                "booked_high_usd": None if result.has_open_calls else money.text(result.booked_high_usd),
                 "coverage": None if result.coverage is None else money.text(result.coverage),
                 "residuals": {name.value: money.text(amount) for name, amount in result.residuals().items()},
                 "missing_days": [day.isoformat() for day in result.missing_days],
                 "problems": list(result.problems),
+                "shadow": [unseen_record(each) for each in tied.shadow[result.connection]],
+                "ghosts": [unseen_record(each) for each in tied.ghosts[result.connection]],
+                "interrupted": [_narrowed(each) for each in result.interrupted],
             }
-            for result in results
+            for result in tied.results
         ],
     }
 
@@ -117,16 +126,20 @@ def _print(tied: Tied, by: By) -> None:
         coverage = "–" if result.coverage is None else f"{(result.coverage * 100).quantize(Decimal('0.01'))} %"
         output.print_table(
             ["billed USD", "booked USD", "difference", "coverage"],
-            [[_cents(result.billed_usd), _range(result), _cents(difference), coverage]],
+            [[cents(result.billed_usd), _range(result), cents(difference), coverage]],
             title=f"{result.connection} ({result.provider}), {result.period.name}",
         )
         rows = _broken_down(result.findings, by)
         if rows:
             output.print_table([by.value, *(["residual"] if by is not By.residual else []), "USD"], rows)
         for cause in tied.causes[result.connection]:
-            output.say(f"  {_cents(cause.amount):>12}  {cause.name.value}: {cause.what}")
+            output.say(f"  {cents(cause.amount):>12}  {cause.name.value}: {cause.what}")
             if cause.mend:
                 output.say(f"                → {cause.mend}")
+        for line in _interrupted(result):
+            output.say(f"  {line}")
+        _print_unseen("shadow spend: billed, never seen in spans", tied.shadow[result.connection])
+        _print_unseen("ghost spend: seen in spans, on no bill", tied.ghosts[result.connection])
         for problem in result.problems:
             output.say(f"  note: {problem}")
         missing = [day.isoformat() for day in result.missing_days]
@@ -135,7 +148,7 @@ def _print(tied: Tied, by: By) -> None:
             days = ", ".join(missing[:5])
             output.say(f"  missing: {days}{more} were never synced: spanledger sync --since {missing[0]}")
     for provider, cost in tied.unbilled.items():
-        output.say(f"no connection bills {provider}: ${_cents(cost)} booked there cannot be tied out")
+        output.say(f"no connection bills {provider}: ${cents(cost)} booked there cannot be tied out")
 
 
 def _broken_down(findings: Sequence[Finding], by: By) -> list[list[object]]:
@@ -145,16 +158,62 @@ def _broken_down(findings: Sequence[Finding], by: By) -> list[list[object]]:
             sums[(finding.name.value,)] += finding.amount
         else:
             sums[str(getattr(finding.dims, by.value)), finding.name.value] += finding.amount
-    return [[*key, _cents(amount)] for key, amount in sorted(sums.items()) if amount]
+    return [[*key, cents(amount)] for key, amount in sorted(sums.items()) if amount]
 
 
 def _range(result: TieOut) -> str:
-    if result.booked_high_usd == result.booked_usd:
-        return _cents(result.booked_usd)
-    return f"{_cents(result.booked_usd)} to {_cents(result.booked_high_usd)}"
+    high = None if result.has_open_calls else result.booked_high_usd
+    if result.booked_low_usd == high:
+        return cents(result.booked_usd)
+    return bounds(result.booked_low_usd, high)
 
 
-def _cents(amount: Decimal) -> str:
-    """Dollars for people: cents, or as many digits as a smaller amount needs to be seen."""
-    rounded = amount.quantize(Decimal("0.01"))
-    return f"{rounded:,}" if rounded or not amount else money.text(amount.quantize(Decimal("0.000001")))
+def _narrowed(each: Narrowed) -> dict[str, object]:
+    place = each.interrupted.dims
+    return {
+        "day": place.day,
+        "model": place.model,
+        "project": place.project,
+        "workspace": place.workspace,
+        "calls": each.interrupted.calls,
+        "booked_usd": each.interrupted.cost,
+        "low_usd": each.low,
+        "high_usd": each.high,
+        "is_final": each.is_final,
+    }
+
+
+def _interrupted(result: TieOut) -> list[str]:
+    """What is known about the cost of interrupted calls, open and settled ones apart."""
+    lines: list[str] = []
+    for is_final in (False, True):
+        places = [each for each in result.interrupted if each.is_final is is_final]
+        if not places:
+            continue
+        calls = sum(each.interrupted.calls for each in places)
+        low = sum((each.low for each in places), Decimal(0))
+        highs = [each.high for each in places if each.high is not None]
+        high = sum(highs, Decimal(0)) if len(highs) == len(places) else None
+        booked = sum((each.interrupted.cost for each in places), Decimal(0))
+        if is_final:
+            lines.append(f"interrupted calls: {calls}, booked {cents(booked)}, settled by the bill at {cents(low)}")
+        else:
+            lines.append(f"interrupted calls: {calls}, between {bounds(low, high)} until their days are final")
+    return lines
+
+
+def _print_unseen(title: str, found: Sequence[Unseen]) -> None:
+    if not found:
+        return
+    output.say(f"  {title}")
+    for each in found:
+        days = f"{each.first_day}" if each.first_day == each.last_day else f"{each.first_day} to {each.last_day}"
+        name = f"{each.kind.replace('_', ' ')} `{each.name}`" if each.name else "the account"
+        output.say(f"  {cents(each.amount_usd):>12}  {name}, {days}: {each.cause}")
+        output.say(f"                → {each.mend}")
+        output.say(f"                  spanledger query {_in_shell(each.evidence)}")
+
+
+def _in_shell(text: str) -> str:
+    """A text as one word of a shell; SQL is full of single quotes, so in double ones."""
+    return '"' + re.sub(r'([\\"$`])', r"\\\1", text) + '"'

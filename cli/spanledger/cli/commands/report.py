@@ -27,6 +27,7 @@ class What(StrEnum):
     chargeback = "chargeback"
     change = "change"
     forecast = "forecast"
+    prices = "prices"
 
 
 class ReportFormat(StrEnum):
@@ -41,7 +42,7 @@ class ReportFormat(StrEnum):
 def report(
     what: Annotated[
         What,
-        typer.Argument(help="Only this part: spend, variance, chargeback, change or forecast.", show_default=False),
+        typer.Argument(help="One part: spend, variance, chargeback, change, forecast or prices.", show_default=False),
     ] = What.all,
     period: Annotated[
         str,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -16,16 +16,19 @@ from spanledger.cli.reports.sections import (
     bounds,
     cents,
     percent,
+    unseen_record,
 )
 from spanledger.reconciler.reporting.report import Part
 
 if TYPE_CHECKING:
     from spanledger.reconciler.reporting.change import Change
     from spanledger.reconciler.reporting.forecast import Forecast
+    from spanledger.reconciler.reporting.prices import Stretch, Suggestion
     from spanledger.reconciler.reporting.report import Report
     from spanledger.reconciler.reporting.shares import Share
     from spanledger.reconciler.reporting.spend import Spend
     from spanledger.reconciler.tieout.report import Tied
+    from spanledger.reconciler.tieout.unseen import Unseen
 
 _ZERO: Final = Decimal(0)
 _COST: Final = Column("cost USD", "cost_usd", Kind.money, "cost_low_usd", "cost_high_usd")
@@ -50,6 +53,8 @@ def document(report: Report) -> Document:
         sections += _change(report.change)
     if report.forecast is not None:
         sections.append(_forecast(report.forecast))
+    if Part.prices in report.parts:
+        sections.append(prices_section(report.prices, report.suggestions))
     return Document(
         title=f"Spanledger report, {report.period.name}",
         subtitle=f"organisation {report.org_id}, made on {report.today}, US dollars, days in UTC",
@@ -78,6 +83,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str, str]]:
         yield "booked", UNKNOWN, "no call has a price"
     elif total.is_bounded:
         yield "booked", bounds(total.low, total.high), "interrupted calls: the truth lies between"
+    elif total.low is not None and total.low != total.cost:
+        given = cents(total.low - total.cost)
+        yield "booked", cents(total.low), f"{given} of it settled by the final bill, for interrupted calls"
     else:
         yield "booked", cents(total.cost), ""
     yield "calls", f"{total.calls:,}", f"{total.unpriced_calls:,} without a price" if total.unpriced_calls else ""
@@ -187,6 +195,11 @@ def _variance(tied: Tied) -> Iterator[Section]:
         for name, found in tied.causes.items()
         for cause in found
     ]
+    for name, title, sides in (
+        ("shadow", "Shadow spend: billed, never seen in spans", tied.shadow),
+        ("ghosts", "Ghost spend: seen in spans, on no bill", tied.ghosts),
+    ):
+        yield unseen_section(name, title, sides)
     yield Section(
         name="residuals",
         title="What the difference is made of",
@@ -200,6 +213,72 @@ def _variance(tied: Tied) -> Iterator[Section]:
         records=causes,
         bar="amount_usd",
         empty="no difference",
+    )
+
+
+def unseen_section(name: str, title: str, sides: Mapping[str, Sequence[Unseen]]) -> Section:
+    """Shadow or ghost spend, by connection."""
+    return Section(
+        name=name,
+        title=title,
+        columns=[
+            Column("connection", "connection"),
+            Column("kind", "kind"),
+            Column("name", "name"),
+            Column("USD", "amount_usd", Kind.money),
+            Column("from", "first_day"),
+            Column("to", "last_day"),
+            Column("likely", "cause"),
+            Column("mend", "mend"),
+        ],
+        records=[
+            {"connection": connection, **unseen_record(each)} for connection, found in sides.items() for each in found
+        ],
+        empty="none",
+    )
+
+
+def prices_section(found: Sequence[Stretch], advice: Sequence[Suggestion]) -> Section:
+    """Billed unit prices over time, and what would bring the books to them."""
+    notes = [line for each in advice for line in (f"{each.why}:", f"  {each.command}")]
+    return Section(
+        name="prices",
+        title="Billed prices, US dollars a million units",
+        columns=[
+            Column("provider", "provider"),
+            Column("model", "model"),
+            Column("class", "token_class"),
+            Column("tier", "service_tier"),
+            Column("batch", "batch"),
+            Column("from", "first_day"),
+            Column("to", "last_day"),
+            Column("billed", "billed_unit_price", Kind.unit_price),
+            Column("before", "changed_from", Kind.unit_price),
+            Column("booked", "booked_unit_price", Kind.unit_price),
+            Column("drift", "drift", Kind.share),
+        ],
+        records=[
+            {
+                "connection": stretch.connection,
+                "provider": stretch.provider,
+                "model": stretch.meter.model,
+                "token_class": stretch.meter.token_class,
+                "service_tier": stretch.meter.service_tier,
+                "batch": stretch.meter.batch,
+                "first_day": stretch.first_day,
+                "last_day": stretch.last_day,
+                "quantity": stretch.quantity,
+                "billed_usd": stretch.billed_usd,
+                "billed_unit_price": stretch.billed,
+                "changed_from": stretch.changed_from,
+                "booked_unit_price": stretch.booked,
+                "drift": stretch.drift,
+                "is_final": stretch.is_final,
+            }
+            for stretch in found
+        ],
+        notes=notes,
+        empty="no bill gives quantities and money here, or no tie-out has run: spanledger reconcile --period 2026-11",
     )
 
 

@@ -6,25 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from spanledger.semconv import money
+
+if TYPE_CHECKING:
+    from spanledger.reconciler.tieout.unseen import Unseen
 
 Value = str | int | bool | Decimal | date | None
 Record = Mapping[str, Value]
 
 
-class Kind(StrEnum):
+class Kind(Enum):
     """How a column's values are shown to people."""
 
-    text = "text"
-    count = "count"
-    money = "money"
-    change = "change"
+    text = auto()
+    count = auto()
+    money = auto()
+    change = auto()
     """Money with its sign."""
-    unit_price = "unit_price"
+    unit_price = auto()
     """US dollars for one unit, shown for a million."""
-    share = "share"
+    share = auto()
     """A share of one, shown in percent."""
 
 
@@ -122,10 +126,11 @@ def shown(column: Column, record: Record) -> str:
     if isinstance(value, Decimal):
         if column.low:
             low, high = record.get(column.low), record.get(column.high)
-            if low != value or high != value:
-                assert low is None or isinstance(low, Decimal)
-                assert high is None or isinstance(high, Decimal)
+            assert low is None or isinstance(low, Decimal)
+            assert high is None or isinstance(high, Decimal)
+            if low != high:
                 return bounds(low, high)
+            value = value if low is None else low
         match column.kind:
             case Kind.share:
                 return percent(value)
@@ -156,3 +161,19 @@ def length(section: Section, record: Record) -> Decimal:
 def _size(section: Section, record: Record) -> Decimal:
     value = record.get(section.bar)
     return Decimal(value) if isinstance(value, (int, Decimal)) else Decimal(0)
+
+
+def unseen_record(each: Unseen) -> dict[str, str | Decimal | date]:
+    """What one side alone knows, with the query that lists it."""
+    return {
+        "kind": each.kind,
+        "name": each.name,
+        "amount_usd": each.amount_usd,
+        "quantity": each.quantity,
+        "first_day": each.first_day,
+        "last_day": each.last_day,
+        "models": ", ".join(each.models),
+        "cause": each.cause,
+        "mend": each.mend,
+        "evidence": each.evidence,
+    }

@@ -24,9 +24,7 @@ def show(document: Document) -> None:
         output.say(line)
     for section in document.sections:
         output.say("")
-        _table(section)
-        for note in section.notes:
-            output.say(f"  {note}")
+        table(section)
 
 
 def lines(document: Document) -> Iterator[str]:
@@ -41,25 +39,32 @@ def lines(document: Document) -> Iterator[str]:
         yield f"  note: {problem}"
 
 
-def _table(section: Section) -> None:
+def table(section: Section) -> None:
+    """Print one section with its notes."""
+    output.say(section.title)
+    if section.records:
+        _rows(section)
+    else:
+        output.say(f"  {section.empty}")
+    for note in section.notes:
+        output.say(f"  {note}")
+
+
+def _rows(section: Section) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    output.say(section.title)
-    if not section.records:
-        output.say(f"  {section.empty}")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in section.columns:
         right = is_number(column)
-        table.add_column(column.title, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        drawn.add_column(column.title, justify="right" if right else "left", no_wrap=right, overflow="fold")
     if section.bar:
-        table.add_column("", no_wrap=True)
+        drawn.add_column("", no_wrap=True)
     for record in section.records[:ROWS]:
         cells = [escape(shown(column, record)) for column in section.columns]
-        table.add_row(*cells, *([bar(length(section, record))] if section.bar else []))
-    output.console().print(table)
+        drawn.add_row(*cells, *([bar(length(section, record))] if section.bar else []))
+    output.console().print(drawn)
     if len(section.records) > ROWS:
         output.say(f"  and {len(section.records) - ROWS} more: --format csv, json or html shows all")
 

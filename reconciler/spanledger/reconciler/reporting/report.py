@@ -12,8 +12,10 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from spanledger.reconciler.clock import Clock
+from spanledger.reconciler.reporting.bounds import settled
 from spanledger.reconciler.reporting.change import Change, change
 from spanledger.reconciler.reporting.forecast import HISTORY_DAYS, Forecast, forecast
+from spanledger.reconciler.reporting.prices import Stretch, Suggestion, day_prices, stretches, suggestions
 from spanledger.reconciler.reporting.shares import Share, shares
 from spanledger.reconciler.reporting.spend import Spend, SpendReader, before
 from spanledger.reconciler.tieout.items import ResidualName
@@ -32,6 +34,7 @@ class Part(StrEnum):
     chargeback = "chargeback"
     change = "change"
     forecast = "forecast"
+    prices = "prices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,8 @@ class Report:
         shares: billed money by ``by``.
         change: against the period before.
         forecast: of the month of ``today``.
+        prices: billed unit prices of the period over time.
+        suggestions: what would bring the books to them.
         problems: what the reader must know, in plain lines.
     """
 
@@ -66,6 +71,8 @@ class Report:
     shares: Sequence[Share] = ()
     change: Change | None = None
     forecast: Forecast | None = None
+    prices: Sequence[Stretch] = ()
+    suggestions: Sequence[Suggestion] = ()
     problems: Sequence[str] = ()
 
 
@@ -103,7 +110,12 @@ def report(
 
     reader = SpendReader(client, org_id)
     total = reader.total(period)
-    tied = tie_out(period) if parts & {Part.variance, Part.chargeback} else None
+    # Only a bill can settle interrupted calls, and only they need it.
+    needs_bill = total.is_bounded or parts & {Part.variance, Part.chargeback, Part.prices}
+    tied = tie_out(period) if needs_bill else None
+    if tied is not None and total.is_bounded:
+        reader = SpendReader(client, org_id, settled(tied))
+        total = reader.total(period)
     compared: Change | None = None
     if Part.change in parts:
         after, earlier = before(period, today=today)
@@ -111,6 +123,7 @@ def report(
             after, earlier = period, compare
         unseen = _unseen(tie_out(earlier)), _unseen(tied if tied and after == period else tie_out(after))
         compared = change(client, org_id, earlier, after, unseen=unseen)
+    implied = stretches(day_prices(tied.results)) if tied is not None and Part.prices in parts else []
     return Report(
         org_id=org_id,
         period=period,
@@ -125,6 +138,8 @@ def report(
         shares=shares(client, org_id, period, names, by) if Part.chargeback in parts else (),
         change=compared,
         forecast=_forecast(reader, today) if Part.forecast in parts else None,
+        prices=implied,
+        suggestions=suggestions(implied, today=today),
         problems=_problems(total, tied, parts),
     )
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from clickhouse_connect.driver.client import Client
 
 from spanledger.ledger.client import store_errors
+from spanledger.reconciler.reporting.bounds import Bounds, Key, Open, Settled, bounds
 from spanledger.reconciler.reporting.sql import load
 from spanledger.reconciler.tieout.run import Period
 from spanledger.reconciler.windows import midnight
@@ -34,8 +35,6 @@ OF_CALLS: Final = frozenset({"user", "session"})
 
 DAY: Final = "day"
 _ZERO: Final = Decimal(0)
-
-Key = tuple[str, ...]
 
 
 class DimensionError(ValueError):
@@ -68,8 +67,8 @@ class Spend:
         unpriced_calls: calls that should have a price and have none: their money is missing here.
         input_tokens, output_tokens: as far as they were reported.
         cost: what is booked; ``None`` when no call has a known cost.
-        low, high: what the truth lies between; both equal to ``cost`` unless calls were interrupted; ``high`` is
-            ``None`` when an interrupted call has no upper limit.
+        low, high: what the truth lies between; both equal to ``cost`` unless calls were interrupted, and to each other
+            once a final bill has settled them; ``high`` is ``None`` when an interrupted call has no upper limit.
     """
 
     place: Key
@@ -85,15 +84,22 @@ class Spend:
     @property
     def is_bounded(self) -> bool:
         """Whether the cost is only known to lie between two bounds."""
-        return self.cost is not None and (self.low != self.cost or self.high != self.cost)
+        return self.cost is not None and self.low != self.high
 
 
 class SpendReader:
-    """Reads one org's booked spend. Raises `spanledger.ledger.errors.StoreError` only."""
+    """Reads one org's booked spend. Raises `spanledger.ledger.errors.StoreError` only.
 
-    def __init__(self, client: Client, org_id: str) -> None:
+    Args:
+        client: of the store.
+        org_id: whose spend.
+        final: what final bills say about interrupted calls; without it all of them stay between their bounds.
+    """
+
+    def __init__(self, client: Client, org_id: str, final: Settled | None = None) -> None:
         self._client = client
         self._org = org_id
+        self._final: Settled = final or {}
 
     def total(self, period: Period) -> Spend:
         """The whole period in one."""
@@ -114,13 +120,16 @@ class SpendReader:
     def _read(self, period: Period, key: str, *, of_calls: bool) -> list[Spend]:
         calls = load("calls_as_usage")
         rows = self._rows("spend", period, key, calls if of_calls else "spanledger.usage_by_day")
-        bounds: dict[Key, tuple[Decimal, Decimal, int]] = {}
+        found: Mapping[Key, Bounds] = {}
         if any(row[8] for row in rows):
-            bounds = {
-                tuple(place): (below, above, int(open_calls))
-                for place, below, above, open_calls in self._rows("bounds", period, key, calls)
-            }
-        return [_spend(row, bounds.get(tuple(row[0]), (_ZERO, _ZERO, 0))) for row in rows]
+            found = bounds(
+                (
+                    Open(place=tuple(place), provider=biller, day=day, below=below, above=above, open_calls=open_calls)
+                    for place, biller, day, below, above, open_calls in self._rows("bounds", period, key, calls)
+                ),
+                self._final,
+            )
+        return [_spend(row, found.get(tuple(row[0]), Bounds())) for row in rows]
 
     def _rows(self, name: str, period: Period, key: str, source: str) -> Sequence[Sequence[Any]]:
         key = "CAST([] AS Array(String))" if key == "[]" else key
@@ -136,9 +145,8 @@ class SpendReader:
         return rows
 
 
-def _spend(row: Sequence[Any], bounds: tuple[Decimal, Decimal, int]) -> Spend:
+def _spend(row: Sequence[Any], off: Bounds) -> Spend:
     place, calls, errors, unpriced, without_cost, input_tokens, output_tokens, cost, _ = row
-    below, above, open_calls = bounds
     # An unknown price is never 0: only where some call has a cost is there an amount.
     known = calls > without_cost or calls == 0 or not unpriced
     return Spend(
@@ -149,8 +157,8 @@ def _spend(row: Sequence[Any], bounds: tuple[Decimal, Decimal, int]) -> Spend:
         input_tokens=int(input_tokens),
         output_tokens=int(output_tokens),
         cost=cost if known else None,
-        low=cost - below if known else None,
-        high=cost + above if known and not open_calls else None,
+        low=cost + off.low if known else None,
+        high=cost + off.high if known and off.high is not None else None,
     )
 
 

@@ -166,10 +166,10 @@ def _rate_words(group: Sequence[Finding], place: str) -> tuple[str, str]:
     since = min(f.dims.day for f in priced)
     if percent is not None and percent < 0:
         return what, (
-            f"a contract discount of {text(-percent)} %? spanledger prices override --model {largest.dims.model} "
-            f"--discount {text(-percent)}% --from {since}"
+            f"a contract discount of {text(-percent)} % since {since}? "
+            f"spanledger prices implied --model {largest.dims.model} prints the override"
         )
-    return what, f"a price change? compare spanledger prices show {largest.dims.model} with the provider's price list"
+    return what, f"a price change? spanledger prices implied --model {largest.dims.model} shows since when"
 
 
 def _rate(unit_price: Decimal) -> str:
