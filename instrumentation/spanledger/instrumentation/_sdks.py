@@ -69,8 +69,14 @@ _ALL: Final = (
     Sdk(
         name="botocore",
         module="botocore.client",
-        requires="botocore >= 1.40.0",
+        requires="botocore >= 1.39.9",
         patcher="spanledger.instrumentation.botocore:BOTOCORE",
+    ),
+    Sdk(
+        name="aiobotocore",
+        module="aiobotocore.client",
+        requires="aiobotocore >= 2.24.0",
+        patcher="spanledger.instrumentation.aiobotocore:AIOBOTOCORE",
     ),
     Sdk(
         name="groq",
@@ -95,27 +101,6 @@ _ALL: Final = (
         module="litellm",
         requires="litellm >= 1.100.0",
         patcher="spanledger.instrumentation.litellm:LITELLM",
-    ),
-    Sdk(
-        name="cohere",
-        module="cohere.core.http_client",
-        also=("cohere.client",),
-        requires="cohere >= 5.14.0",
-        patcher="spanledger.instrumentation.cohere:COHERE",
-    ),
-    Sdk(
-        name="mistralai",
-        module="mistralai.client.basesdk",
-        # Version 1 has no `client` inside; the clouds' clients have copies of the same class.
-        also=(
-            "mistralai.basesdk",
-            "mistralai.azure.client.basesdk",
-            "mistralai.gcp.client.basesdk",
-            "mistralai_azure.basesdk",
-            "mistralai_gcp.basesdk",
-        ),
-        requires="mistralai >= 1.6.0",
-        patcher="spanledger.instrumentation.mistralai:MISTRAL",
     ),
     Sdk(
         name="cohere",

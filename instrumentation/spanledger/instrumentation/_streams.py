@@ -67,6 +67,56 @@ async def watch_async(inner: AsyncIterator[Any], call: Call, reader: StreamReade
         call.finish()
 
 
+class Reading:
+    """`watch_async` for streams that the SDK drops without closing them.
+
+    An asynchronous generator that is dropped is closed by the event loop, some time later or, at the loop's end, never
+    in order; this takes its call with it at once.
+
+    Args:
+        inner: what is read.
+        call: the call; it ends with the last chunk, with an error, or when this is dropped.
+        reader: looks at the chunks.
+        fail: called with the call and what reading raised.
+    """
+
+    def __init__(
+        self,
+        inner: AsyncIterator[Any],
+        call: Call,
+        reader: StreamReader,
+        fail: Callable[[Call, BaseException], None] = Call.fail,
+    ) -> None:
+        self._next = aiter(inner).__anext__
+        self._call = call
+        self._feed = reader.feed
+        self._fail = fail
+
+    def __aiter__(self) -> Reading:
+        return self
+
+    async def __anext__(self) -> Any:
+        call = self._call
+        while True:
+            try:
+                chunk = await self._next()
+            except StopAsyncIteration:
+                call.finish()
+                raise
+            except BaseException as error:
+                self._fail(call, error)
+                raise
+            if call.is_stream and not call.first_chunk_ns:
+                call.first_chunk_ns = perf_counter_ns()
+            try:
+                is_hidden = self._feed(chunk)
+            except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its chunk, as in `watch`
+                self._feed = call.stop_reading(error)
+                is_hidden = False
+            if not is_hidden:
+                return chunk
+
+
 def end_when_closed(response: Any, call: Call, reading: Callable[[], Any], stopped: Callable[[Call], None]) -> None:
     """End the call when the application closes the HTTP response before its end, not only when it is collected.
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from spanledger.instrumentation import _bedrock as bedrock
-from spanledger.instrumentation._answer import Answer, Endpoint
+from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
 from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES, document_of
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts, facts_at
@@ -55,14 +55,19 @@ class Botocore:
         if client is None or "_make_api_call" not in vars(client):
             problems.missing(self.name, version, "BaseClient._make_api_call")
         else:
-            patches.wrap(client, "_make_api_call", _Hooks(version, recorder, problems, patches).make_api_call)
+            patches.wrap(client, "_make_api_call", Hooks(self.name, version, recorder, problems, patches).make_api_call)
         return patches
 
 
-class _Hooks:
-    """The wrapper, and what it does with an answer."""
+class Hooks:
+    """The wrapper, and what it does with an answer.
 
-    def __init__(self, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
+    Args:
+        sdk: whose client is wrapped: botocore, or what is built upon it.
+    """
+
+    def __init__(self, sdk: str, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
+        self._sdk = sdk
         self._version = version
         self._recorder = recorder
         self._problems = problems
@@ -105,7 +110,7 @@ class _Hooks:
             credential=credentials.get("access_key"),
             platform="aws_bedrock",
             wire="aws_bedrock",
-            sdk=BOTOCORE.name,
+            sdk=self._sdk,
             sdk_version=self._version,
             fingerprint_key=self._recorder.settings.fingerprint_key,
         )
@@ -137,7 +142,7 @@ class _Hooks:
             if call.is_stream:
                 self._watch_events(call, known.get("stream", known.get("body")))
             elif "body" in known:
-                _watch_body(call, known["body"], headers)
+                self._watch_body(call, known["body"], headers)
             else:
                 call.answer = call.endpoint.read_response(known)
                 if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
@@ -151,7 +156,7 @@ class _Hooks:
     def _watch_events(self, call: Call, stream: Any) -> None:
         known: dict[str, Any] = stream.__dict__
         if "_event_generator" not in known:
-            self._problems.missing("botocore", self._version, "EventStream._event_generator")
+            self._problems.missing(self._sdk, self._version, f"{type(stream).__name__}._event_generator")
             call.finish()
             return
         captures = self._recorder.settings.capture_content
@@ -160,8 +165,14 @@ class _Hooks:
         alive = weakref.ref(call)
         reader.on_error = lambda: _end(alive, Call.finish)
         call.reader = reader
-        known["_event_generator"] = watch(known["_event_generator"], call, reader)
-        _end_with_close(stream, alive)
+        known["_event_generator"] = self._watched(known["_event_generator"], call, reader)
+        end_with_close(stream, alive)
+
+    def _watched(self, events: Any, call: Call, reader: StreamReader) -> Any:
+        return watch(events, call, reader)
+
+    def _watch_body(self, call: Call, body: Any, headers: Mapping[str, str]) -> None:
+        _watch_body(call, body, headers)
 
 
 def _end(alive: weakref.ref[Call], how: Callable[[Call], None]) -> None:
@@ -169,7 +180,7 @@ def _end(alive: weakref.ref[Call], how: Callable[[Call], None]) -> None:
         how(call)
 
 
-def _end_with_close(stream: Any, alive: weakref.ref[Call]) -> None:
+def end_with_close(stream: Any, alive: weakref.ref[Call]) -> None:
     """End the call when the application closes what it reads from, if it has not ended."""
     methods: Any = stream.__class__
     itself = weakref.ref(stream)
@@ -182,11 +193,13 @@ def _end_with_close(stream: Any, alive: weakref.ref[Call]) -> None:
     stream.__dict__["close"] = close
 
 
-class _BodyReader:
+class BodyReader:
     """Reads an InvokeModel body, and what Bedrock's headers say when the application did not read the body."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
+        length = headers.get("content-length", "")
+        self._expected = int(length) if length.isdecimal() else -1
         self._parts: list[bytes] = []
         self._bytes = 0
 
@@ -198,9 +211,9 @@ class _BodyReader:
             self._parts.clear()
         return False
 
-    @property
-    def received(self) -> int:
-        return self._bytes
+    def has_ended(self, amt: int | None, data: bytes) -> bool:
+        """Whether ``read(amt)``, which gave ``data``, gave the last of the body."""
+        return amt is None or amt < 0 or (not data and amt > 0) or self._bytes == self._expected
 
     def answer(self, *, is_complete: bool) -> Answer:
         answer = bedrock.read_body(document_of(b"".join(self._parts)) if is_complete else {}, self._headers)
@@ -216,14 +229,12 @@ def _watch_body(call: Call, body: Any, headers: Mapping[str, str]) -> None:
     The body is left on the wire: a connection that breaks is met by the application where it always was. All ways of
     reading come down to ``read`` of the HTTP response.
     """
-    call.reader = reader = _BodyReader(headers)
+    call.reader = reader = BodyReader(headers)
     raw: Any = fields(body).get("_raw_stream")
     if not hasattr(raw, "__dict__"):  # a stub's: bytes in memory
         call.notes = (*call.notes, "body_not_read")
         call.finish()
         return
-    length = headers.get("content-length", "")
-    expected = int(length) if length.isdecimal() else -1
     methods: Any = raw.__class__
     # Not the response itself: it would keep itself, and the call, from being freed at once.
     itself = weakref.ref(raw)
@@ -239,12 +250,12 @@ def _watch_body(call: Call, body: Any, headers: Mapping[str, str]) -> None:
                 reader.feed(data)
             except Exception as error:  # noqa: BLE001 - the boundary: the application gets its body
                 call.stop_reading(error)
-            if amt is None or amt < 0 or (not data and amt) or reader.received == expected:
+            if reader.has_ended(amt, data):
                 call.finish()
         return data
 
     raw.__dict__["read"] = read
-    _end_with_close(raw, weakref.ref(call))
+    end_with_close(raw, weakref.ref(call))
 
 
 BOTOCORE: Final = Botocore()

@@ -67,18 +67,6 @@ class MistralInstrumentor(_SdkInstrumentor):
     sdk = "mistralai"
 
 
-class CohereInstrumentor(_SdkInstrumentor):
-    """Records the calls of the Cohere SDK."""
-
-    sdk = "cohere"
-
-
-class MistralInstrumentor(_SdkInstrumentor):
-    """Records the calls of the Mistral SDK."""
-
-    sdk = "mistralai"
-
-
 class GroqInstrumentor(_SdkInstrumentor):
     """Records the calls of the Groq SDK."""
 
@@ -101,3 +89,9 @@ class XaiSdkInstrumentor(_SdkInstrumentor):
     """Records the calls of the xAI SDK."""
 
     sdk = "xai-sdk"
+
+
+class AiobotocoreInstrumentor(_SdkInstrumentor):
+    """Records the calls of Amazon Bedrock through aiobotocore and aioboto3."""
+
+    sdk = "aiobotocore"

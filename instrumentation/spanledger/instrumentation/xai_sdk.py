@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from time import perf_counter_ns
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,7 +30,7 @@ from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
 from spanledger.instrumentation._recorder import Recorder
-from spanledger.instrumentation._streams import watch
+from spanledger.instrumentation._streams import Reading, watch
 
 _HOST: Final = "api.x.ai"
 _ORIGIN: Final = "_spanledger_origin"
@@ -252,7 +251,7 @@ class _Hooks:
         except BaseException as error:
             self._failed(call, error)
             raise
-        return _Reading(chunks, call, self._reading(call))
+        return Reading(chunks, call, self._reading(call), _fail)
 
     def defer(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = self._begin_deferred(instance)
@@ -381,40 +380,6 @@ def _failing(chunks: Any, call: Call) -> Iterator[Any]:
     except BaseException as error:
         _fail(call, error)
         raise
-
-
-class _Reading:
-    """The chunks of an asynchronous stream.
-
-    The SDK drops what it reads from without closing it. An asynchronous generator would then be closed by the event
-    loop, some time later or, at the loop's end, not at all; this takes its call with it at once.
-    """
-
-    def __init__(self, chunks: AsyncIterator[Any], call: Call, reader: StreamReader) -> None:
-        self._next = aiter(chunks).__anext__
-        self._call = call
-        self._feed = reader.feed
-
-    def __aiter__(self) -> _Reading:
-        return self
-
-    async def __anext__(self) -> Any:
-        call = self._call
-        try:
-            chunk = await self._next()
-        except StopAsyncIteration:
-            call.finish()
-            raise
-        except BaseException as error:
-            _fail(call, error)
-            raise
-        if not call.first_chunk_ns:
-            call.first_chunk_ns = perf_counter_ns()
-        try:
-            self._feed(chunk)
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its chunk whatever we make of it
-            self._feed = call.stop_reading(error)
-        return chunk
 
 
 XAI_SDK: Final = XaiSdk()
