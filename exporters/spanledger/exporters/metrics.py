@@ -102,6 +102,12 @@ TIEOUT_COVERAGE: Final = Family(
 TIEOUT_DIFFERENCE: Final = Family(
     "spanledger_tieout_difference_usd", "gauge", "Billed minus booked, in US dollars; latest tie-out.", _BY_PERIOD
 )
+PRICE_DRIFT: Final = Family(
+    "spanledger_price_drift_ratio",
+    "gauge",
+    "Share by which the billed unit price exceeds the booked one; newest complete billed day of the last week.",
+    ("org_id", "connection", "provider", "model", "token_class"),
+)
 SYNC_AGE: Final = Family(
     "spanledger_sync_age_seconds",
     "gauge",
@@ -136,6 +142,7 @@ LEDGER: Final = (
     TIEOUT_VARIANCE,
     TIEOUT_COVERAGE,
     TIEOUT_DIFFERENCE,
+    PRICE_DRIFT,
     SYNC_AGE,
 )
 BUDGETS: Final = (BUDGET_SPENT, BUDGET_LIMIT, BUDGET_FORECAST)
@@ -344,6 +351,9 @@ def _add_bills(sums: _Sums, snapshot: Snapshot) -> None:
         sums[TIEOUT_DIFFERENCE, labels] = tied.difference_usd
         if tied.coverage is not None:
             sums[TIEOUT_COVERAGE, labels] = tied.coverage
+    for drifting in snapshot.drifts:
+        meter = (drifting.provider, drifting.model, drifting.token_class)
+        sums[PRICE_DRIFT, (drifting.org_id, drifting.connection, *meter)] = drifting.drift
     for sync in snapshot.syncs:
         age = Decimal((snapshot.now - sync.good_at).total_seconds())
         sums[SYNC_AGE, (sync.org_id, sync.connection, sync.stream)] = age

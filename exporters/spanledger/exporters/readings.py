@@ -79,6 +79,18 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceDrift:
+    """The share by which a billed unit price exceeds the booked one; the newest complete day of the last week."""
+
+    org_id: str
+    connection: str
+    provider: str
+    model: str
+    token_class: str
+    drift: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetReading:
     """A configured budget in its current period (`daily` or `monthly`, UTC); the forecast is None where unknown."""
 
@@ -101,6 +113,7 @@ class Snapshot:
     suppressed: Sequence[Suppressed]
     tieouts: Sequence[TieOut]
     syncs: Sequence[Sync]
+    drifts: Sequence[PriceDrift]
 
 
 class LedgerReader(Protocol):
@@ -145,6 +158,7 @@ class StoreReadings:
             suppressed=self._recently_suppressed(scope, now, since),
             tieouts=[TieOut(*row) for row in self.rows("tieouts", scope)],
             syncs=[Sync(*row) for row in self.rows("syncs", scope)],
+            drifts=[PriceDrift(*row) for row in self.rows("price_drift", scope, {"today": now.astimezone(UTC).date()})],
         )
 
     def _recently_suppressed(self, scope: Scope, now: datetime, since: datetime) -> Sequence[Suppressed]:
