@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from typing import Any
@@ -321,3 +322,54 @@ def test_uninstrument(on: Any, clients: Any, provider: Any, reply: Any) -> None:
     clients.groq().chat.completions.create(model=MODEL, messages=MESSAGES)
     assert on.spans() == []
     assert type(groq.Groq.request).__name__ == "function"
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_bodies_that_the_application_reads(
+    on: Any, clients: Any, style: Any, provider: Any, reply: Any, is_whole: bool
+) -> None:
+    completions = clients.groq(f"{style.prefix}Groq").chat.completions
+    if is_whole:
+        provider.replies.append(reply(completion()))
+        raw = style.call(lambda: completions.with_raw_response.create(model=MODEL, messages=MESSAGES))
+        assert json.loads(raw.http_response.content)["id"] == "chatcmpl-g1"
+    else:
+        provider.replies.append(reply(events=events()))
+        create = completions.with_streaming_response.create
+        if style.is_async:
+
+            async def read() -> None:
+                async with create(model=MODEL, messages=MESSAGES, stream=True) as opened:
+                    assert len([line async for line in opened.iter_lines() if line]) == 5
+
+            asyncio.run(read())
+        else:
+            with create(model=MODEL, messages=MESSAGES, stream=True) as opened:
+                assert len([line for line in opened.iter_lines() if line]) == 5
+    assert on.usage() == CLASSES
+    assert on.attributes()["spanledger.request_id"] == "req_01"
+
+
+def seen(clients: Any, provider: Any, reply: Any, style: Any) -> list[Any]:
+    """Everything that a caller can see of a round of calls: types, values, errors and what went over the wire."""
+    client = clients.groq(f"{style.prefix}Groq")
+    found: list[Any] = []
+    for answer in (reply(completion()), reply({"error": {"message": "no"}}, status=429)):
+        provider.replies.append(answer)
+        try:
+            got = style.call(lambda: client.chat.completions.create(model=MODEL, messages=MESSAGES))
+        except groq.APIError as error:
+            found.append((type(error), str(error)))
+        else:
+            found.append((type(got), got.to_dict()))
+    provider.replies.append(reply(events=events()))
+    found += [(type(one), one.to_dict()) for one in style.chunks(stream(clients, style))]
+    found += [(request.method, request.path, request.body) for request in provider.requests]
+    provider.requests.clear()
+    return found
+
+
+def test_the_same_as_without_us(switch_on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    bare = seen(clients, provider, reply, style)
+    switch_on()
+    assert seen(clients, provider, reply, style) == bare

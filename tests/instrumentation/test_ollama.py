@@ -350,3 +350,28 @@ def test_an_sdk_that_changed(switch_on: Any, monkeypatch: pytest.MonkeyPatch) ->
     (told,) = instrumentation.problems()
     assert told.startswith("ollama ")
     assert told.endswith("has no AsyncClient._request: calls through it are not recorded")
+
+
+def seen(client: Any, style: Any, provider: Any, reply: Any) -> list[Any]:
+    """Everything that a caller can see of a round of calls: types, values, errors and what went over the wire."""
+    found: list[Any] = []
+    for answer in (reply(said("Rayleigh.", is_last=True)), reply({"error": "no"}, status=500)):
+        provider.replies.append(answer)
+        try:
+            got = style.call(lambda: client.chat(MODEL, MESSAGES))
+        except ollama.ResponseError as error:
+            found.append((type(error), str(error)))
+        else:
+            found.append((type(got), got.model_dump()))
+    provider.replies.append(reply(events=pieces()))
+    chunks = style.chunks(lambda: client.chat(MODEL, MESSAGES, stream=True))
+    found += [(type(one), one.model_dump()) for one in chunks]
+    found += [(request.method, request.path, request.body) for request in provider.requests]
+    provider.requests.clear()
+    return found
+
+
+def test_the_same_as_without_us(switch_on: Any, client: Any, style: Any, provider: Any, reply: Any) -> None:
+    bare = seen(client, style, provider, reply)
+    switch_on()
+    assert seen(client, style, provider, reply) == bare

@@ -667,3 +667,50 @@ def test_an_sdk_that_changed(switch_on: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert instrumentation.problems() == [
         f"xai-sdk {xai_sdk.__version__} has no sync.chat.Chat._defer: calls through it are not recorded"
     ]
+
+
+def seen(asking: Asking, xai: Server) -> list[Any]:
+    """Everything that a caller can see of a round of calls: types, values, errors and what went over the wire."""
+    found: list[Any] = []
+    for answer in (response(), grpc.StatusCode.INVALID_ARGUMENT):
+        xai.replies.append(answer)
+        try:
+            got = asking.once(lambda client: chat(client).sample())
+        except grpc.RpcError as error:
+            found.append((type(error), error.code(), error.details()))
+        else:
+            found.append((type(got), got.proto.SerializeToString()))
+    xai.replies.append(chunks())
+    pairs = asking.read(lambda client: chat(client).stream())
+    found += [(type(whole), type(piece), piece.proto.SerializeToString()) for whole, piece in pairs]
+    found += [request.SerializeToString() for request in xai.requests]
+    xai.requests.clear()
+    return found
+
+
+def test_the_same_as_without_us(switch_on: Any, asking: Asking, xai: Server) -> None:
+    bare = seen(asking, xai)
+    switch_on()
+    assert seen(asking, xai) == bare
+
+
+def test_streams_keep_their_types(on: Any, xai: Server) -> None:
+    from spanledger import instrumentation
+
+    def types() -> list[type]:
+        sync = xai_sdk.Client(api_key=KEY, api_host=xai.host)
+        found = [type(chat(sync).stream())]
+        close(sync)
+
+        async def look() -> None:
+            client = xai_sdk.AsyncClient(api_key=KEY, api_host=xai.host)
+            found.append(type(chat(client).stream()))
+            await close(client)
+
+        asyncio.run(look())
+        return found
+
+    ours = types()
+    instrumentation.uninstrument()
+    assert ours == types()
+    assert on.spans() == [], "nothing was sent"

@@ -70,8 +70,7 @@ def instrument(
     """Record the calls of the named SDKs, those that are imported now and those that will be. Idempotent per SDK.
 
     Args:
-        sdks: ``openai``, ``anthropic``, ``google-genai``, ``botocore``; all by default. An SDK that is not installed is
-            skipped.
+        sdks: names of distributions, as `status` lists them; all by default. An SDK that is not installed is skipped.
         tracer_provider: where spans go; OpenTelemetry's global provider by default, also one that is set later.
         meter_provider: where metrics go; the global one by default.
         environment: settings; ``os.environ`` by default.

@@ -15,8 +15,16 @@ from spanledger.instrumentation._answer import StreamReader
 from spanledger.instrumentation._call import Call
 
 
-def watch(inner: Iterator[Any], call: Call, reader: StreamReader) -> Iterator[Any]:
-    """Pass chunks through; the call ends with the last one, with an error, or when the caller drops the stream."""
+def watch(
+    inner: Iterator[Any],
+    call: Call,
+    reader: StreamReader,
+    fail: Callable[[Call, BaseException], None] = Call.fail,
+) -> Iterator[Any]:
+    """Pass chunks through; the call ends with the last one, with an error, or when the caller drops the stream.
+
+    ``fail`` is called with the call and what reading raised.
+    """
     feed = reader.feed
     is_first = True
     try:
@@ -35,7 +43,7 @@ def watch(inner: Iterator[Any], call: Call, reader: StreamReader) -> Iterator[An
         call.abandon()
         raise
     except BaseException as error:
-        call.fail(error)
+        fail(call, error)
         raise
     else:
         call.finish()

@@ -238,17 +238,20 @@ def batch_answers(page: Any, *, batch_id: str) -> list[tuple[Endpoint, Answer, i
 class ChatReader:
     """Reads a stream of ``GetChatCompletionChunk``; every chunk carries the usage up to it."""
 
-    __slots__ = ("_captures", "_last", "_reasons", "_texts", "_tools")
+    __slots__ = ("_captures", "_counted", "_last", "_reasons", "_texts", "_tools")
 
     def __init__(self, _hides_usage: bool, captures: bool) -> None:
         self._captures = captures
         self._last: Any = None
+        self._counted: Any = None
         self._reasons: dict[int, str] = {}
         self._tools: list[ToolCall] = []
         self._texts: dict[int, list[tuple[str, str]]] = {}
 
     def feed(self, chunk: Any) -> bool:
         self._last = chunk
+        if chunk.HasField("usage"):
+            self._counted = chunk
         for output in chunk.outputs:
             if output.finish_reason:
                 self._reasons[output.index] = _reason(output)
@@ -266,13 +269,14 @@ class ChatReader:
         if last is None:
             return answer
         answer.model, answer.id = last.model, last.id
-        answer.usage = usage_of(last)
-        answer.counts = _counts_of(last)
+        if self._counted is not None:
+            answer.usage = usage = usage_of(self._counted)
+            answer.counts = _counts_of(self._counted)
+            if is_partial and usage is not None:
+                usage.pop("cost_in_usd_ticks", None)  # what it had cost by then is not what is charged
         answer.service_tier = _word(last, "service_tier", "SERVICE_TIER_")
         answer.finish_reasons = tuple(self._reasons[index] for index in sorted(self._reasons))
         answer.tool_calls = self._tools
-        if is_partial and answer.usage:
-            answer.usage.pop("cost_in_usd_ticks", None)  # what it had cost by then is not what is charged
         if self._captures:
             answer.messages = [self._said(index) for index in sorted(self._texts)]
         return answer
@@ -291,7 +295,7 @@ def _said(message: Any, reason: str) -> dict[str, Any]:
     parts = [{"type": "reasoning", "content": message.reasoning_content}] if message.reasoning_content else []
     parts += content.parts(message.content)
     parts += [content.tool_call(call.id, call.name, call.input) for call in _used_tools(message.tool_calls)]
-    return {"role": "assistant", "parts": parts, "finish_reason": reason}
+    return {"role": _word(message, "role", "ROLE_") or "assistant", "parts": parts, "finish_reason": reason}
 
 
 def _asked(body: Mapping[str, Any]) -> dict[str, Any]:

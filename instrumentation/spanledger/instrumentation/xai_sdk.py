@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -240,7 +240,7 @@ class _Hooks:
         except BaseException as error:
             self._failed(call, error)
             raise
-        return watch(_failing(chunks, call), call, self._reading(call))
+        return watch(chunks, call, self._reading(call), self._failed)
 
     def stream_async(self, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         call = self._begin(xai.CHAT, stub, request, is_stream=True)
@@ -251,7 +251,7 @@ class _Hooks:
         except BaseException as error:
             self._failed(call, error)
             raise
-        return Reading(chunks, call, self._reading(call), _fail)
+        return Reading(chunks, call, self._reading(call), self._failed)
 
     def defer(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = self._begin_deferred(instance)
@@ -342,7 +342,11 @@ class _Hooks:
 
     def _failed(self, call: Call, error: BaseException) -> None:
         try:
-            _fail(call, error)
+            status = _status_of(error)
+            # Of a stream the reader answers; a poll that failed is no call.
+            if status and call.reader is None and not call.endpoint.starts_late:
+                call.answer = Answer(attributes={_STATUS: status})
+            call.fail(error, code=status)
             self._recorder.leave(call)
         except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
             self._problems.ours("ending a failed call", ours)
@@ -362,24 +366,6 @@ def _status_of(error: BaseException) -> str:
     """The name of the gRPC status that an error of gRPC tells; ``""`` for any other error."""
     code = getattr(error, "code", None)
     return text(getattr(code(), "name", "")) if callable(code) else ""
-
-
-def _fail(call: Call, error: BaseException) -> None:
-    status = _status_of(error)
-    if status and call.reader is None and not call.endpoint.starts_late:  # a poll that failed is no call
-        call.answer = Answer(attributes={_STATUS: status})
-    call.fail(error, code=status)
-
-
-def _failing(chunks: Any, call: Call) -> Iterator[Any]:
-    """The chunks; an error ends the call with its gRPC status, which nobody knows further out."""
-    try:
-        yield from chunks
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        _fail(call, error)
-        raise
 
 
 XAI_SDK: Final = XaiSdk()
