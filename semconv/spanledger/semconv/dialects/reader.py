@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
@@ -205,9 +206,9 @@ def read(
                 for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
                     fields[field] = text
             else:
-                _read_texts(attributes, plan, fields, notes)
+                _read_texts(attributes, plan, texts, fields, notes)
         except TypeError:
-            _read_texts(attributes, plan, fields, notes)
+            _read_texts(attributes, plan, texts, fields, notes)
     counts: dict[str, int] = {}
     for slot, name, others in plan.counts:
         value = attributes[name]
@@ -263,12 +264,9 @@ def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
         draft.tool_calls = tools.executed(draft.attributes, is_error=fields.get("status") == "error")
         if draft.tool_calls and not draft.has_usage:
             draft.role = Role.DETAIL
-    return (
-        draft.has_usage
-        or bool(draft.tool_calls)
-        or draft.labels is not draft.base_labels
-        or any(fields.get(name) and name not in base for name in _FACTS)
-    )
+    if draft.counts or draft.usage is not None or draft.tool_calls or draft.labels is not draft.base_labels:
+        return True
+    return any(fields.get(name) and name not in base for name in _FACTS)
 
 
 def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
@@ -278,7 +276,7 @@ def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
         get("provider", ""), get("server_address", ""), get("request_model", "") or get("response_model", "")
     )
     if "/" in get("server_address", ""):
-        fields["server_address"] = _HOST.sub(r"\1", fields["server_address"])
+        fields["server_address"] = _host(fields["server_address"])
     repair(draft)
     usage = draft.usage
     if usage is None:
@@ -320,6 +318,12 @@ def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
     return Observation(**fields)
 
 
+@lru_cache(maxsize=1024)
+def _host(address: str) -> str:
+    """The host (and port) of a URL."""
+    return _HOST.sub(r"\1", address)
+
+
 def repair(draft: Draft) -> None:
     """What holds for every dialect: request ids under the name of response ids, zeros for unknown, xAI's output."""
     fields, counts = draft.fields, draft.counts
@@ -350,9 +354,16 @@ def repair(draft: Draft) -> None:
         del fields["stop_reason"]
 
 
-def _read_texts(attributes: Mapping[str, Any], plan: Plan, fields: dict[str, Any], notes: list[str]) -> None:
+def _read_texts(
+    attributes: Mapping[str, Any], plan: Plan, texts: Sequence[Any], fields: dict[str, Any], notes: list[str]
+) -> None:
     """The careful way: every field from its first alias that holds a usable text."""
-    for field, aliases in plan.text_aliases:
+    for (field, aliases), first in zip(plan.text_aliases, texts):  # noqa: B905 - see `read`
+        if type(first) is str and first and len(first) <= MAX_TEXT and first[0] > " " and first[-1] > " ":
+            fields[field] = first
+            continue
+        if first == "" and len(aliases) == 1:
+            continue
         for name in aliases:
             if _read_text(field, name, attributes[name], fields, notes):
                 break

@@ -68,6 +68,7 @@ INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 _USAGE: Final = "gen_ai.usage.input_tokens"
 _MAX_SOURCES: Final = 16
 """Records come source by source; a source may hold megabytes of attributes."""
+_MAX_SCOPES: Final = 1024
 _MAX_SHAPES: Final = 8192
 _MAX_SHAPE: Final = 256
 
@@ -90,6 +91,16 @@ _RESOURCE_LABELS: Final = (
     ("repository", "vcs.repository.name"),
     ("repository", "repository"),
 )
+_PLACES: Final[Mapping[str, tuple[int, str, bool]]] = {
+    name: (rank, slot, is_field)
+    for rank, (slot, name, is_field) in enumerate(
+        [
+            *((field, name, True) for field, aliases in _RESOURCE_FIELDS for name in aliases),
+            *((label, name, False) for label, name in _RESOURCE_LABELS),
+        ]
+    )
+}
+"""Attribute of a process → rank among its aliases, field or label, which of the two."""
 
 
 class _Marked:
@@ -145,6 +156,7 @@ class Dialects:
         self._prefixes = sorted(prefixes, key=lambda pair: -len(pair[0]))
         marked = tuple((frozenset(c.dialect.markers), c) for c in compilers if c.dialect.markers)
         self._unclaimed = _Marked(marked, compilers[-1])
+        self._by_scope: dict[str, Compiler | _Marked] = {}
         self._bound: dict[int, _Bound] = {}
 
     def read_span(self, record: SpanRecord) -> Observation | None:
@@ -201,10 +213,16 @@ class Dialects:
         return bound
 
     def _compiler(self, scope: str) -> Compiler | _Marked:
-        exact = self._exact.get(scope)
-        if exact is not None:
-            return exact
-        return next((compiler for prefix, compiler in self._prefixes if scope.startswith(prefix)), self._unclaimed)
+        found = self._by_scope.get(scope)
+        if found is None:
+            found = self._exact.get(scope) or next(
+                (compiler for prefix, compiler in self._prefixes if scope.startswith(prefix)), self._unclaimed
+            )
+            if len(scope) <= _MAX_SHAPE:
+                if len(self._by_scope) >= _MAX_SCOPES:
+                    self._by_scope.clear()
+                self._by_scope[scope] = found
+        return found
 
 
 def _with_event_usage(record: SpanRecord) -> SpanRecord:
@@ -218,24 +236,26 @@ def _with_event_usage(record: SpanRecord) -> SpanRecord:
 
 
 def _of_process(source: Source) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """Fields and labels that the resource (and scope) attributes give to every record."""
+    """Fields and labels that the resource (and scope) attributes give to every record.
+
+    Small requests bring a source for every few records, so that this is run through once.
+    """
     fields: dict[str, Any] = {"scope_name": source.scope_name[:256], "scope_version": source.scope_version[:64]}
     labels: dict[str, str] = {}
     for attributes in (source.scope_attributes, source.resource):
-        for field, aliases in _RESOURCE_FIELDS:
-            for name in aliases:
-                if field not in fields and name in attributes:
-                    text = values.text(attributes[name])
-                    if isinstance(text, str):
-                        fields[field] = text
-        for label, name in _RESOURCE_LABELS:
-            if label not in labels and name in attributes:
+        if not attributes:
+            continue
+        found = [(*_PLACES[name], name) for name in attributes if name in _PLACES]
+        found.sort()
+        for _, slot, is_field, name in found:
+            into = fields if is_field else labels
+            if slot not in into:
                 text = values.text(attributes[name])
                 if isinstance(text, str):
-                    labels[label] = text
-        for name, value in attributes.items():
+                    into[slot] = text
+        for name in attributes:
             if name.startswith(names.LABEL_PREFIX) and len(name) > len(names.LABEL_PREFIX):
-                text = values.text(value)
+                text = values.text(attributes[name])
                 if isinstance(text, str):
                     labels.setdefault(name[len(names.LABEL_PREFIX) :], text)
     return fields, MappingProxyType(labels)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from spanledger.semconv.dialects import values
 from spanledger.semconv.dialects.table import Draft
@@ -37,6 +37,7 @@ _KEYS: Final[Mapping[str, str]] = {
     for key in keys.split()
 }
 _AUDIO: Final = frozenset(("audio_tokens", "audio"))
+_IMAGE: Final = frozenset(("image_tokens", "image"))
 _OUTPUT_NESTS: Final = frozenset(
     ("completion_tokens_details", "output_tokens_details", "output_token_details", "outputTokenDetails")
 )
@@ -44,8 +45,36 @@ _BESIDE: Final = frozenset(  # keys whose presence says that input does not incl
     ("cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens", "cacheWriteInputTokens")
 )
 _PARTS: Final = ("input_cache", "input_cached", "output_reasoning", "input_audio", "output_audio")
+_GEMINI, _OPENAI, _SPLIT, _ANTHROPIC = 1, 2, 4, 8
+"""What a key tells about the style of its object."""
 _PAIR: Final = re.compile(r"'(\w{2,60})': ?(\d{1,16})(?![\d.])")
 MAX_PYTHON_TEXT: Final = 8192
+_MAX_DEPTH: Final = 3
+_MAX_SHAPES: Final = 2048
+_MAX_KEYS: Final = 64
+_Shape = tuple[bool, int, tuple[str, ...], tuple[type, ...]]
+
+
+def _style(key: str) -> int:
+    if key in ("promptTokenCount", "prompt_token_count"):
+        return _GEMINI
+    if key in ("prompt_tokens", "prompt_tokens_details", "input_tokens_details", "input_token_details"):
+        return _OPENAI
+    return (_SPLIT if key.startswith(_PARTS) else 0) | (_ANTHROPIC if key in _BESIDE else 0)
+
+
+_PYTHON_KEYS: Final = {key: (slot, _style(key)) for key, slot in _KEYS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What to read from objects of one shape (keys and types): the numbers that mean something, and nested objects."""
+
+    style: int
+    counts: tuple[tuple[str, str | None, int], ...]
+    """Key, slot, style."""
+    nested: tuple[tuple[str, bool], ...]
+    """Key, whether it splits the output."""
 
 
 @dataclass(slots=True)
@@ -61,9 +90,7 @@ class Found:
 def from_mapping(usage: Mapping[str, Any]) -> Found:
     """Read a usage object of any known style; unknown keys are left alone."""
     counts: dict[str, int] = {}
-    keys: set[str] = set()
-    _collect(usage, counts, keys, outputs=False, depth=0)
-    return _judge(counts, keys, usage.get("cost"))
+    return _judge(counts, _collect(usage, counts, False, 0), usage.get("cost"))
 
 
 def from_python_text(text: Any) -> Found | None:
@@ -71,15 +98,15 @@ def from_python_text(text: Any) -> Found | None:
     if not isinstance(text, str) or len(text) > MAX_PYTHON_TEXT:
         return None
     counts: dict[str, int] = {}
-    keys: set[str] = set()
+    style = _OPENAI if "'prompt_tokens'" in text else 0
     for key, digits in _PAIR.findall(text):
-        keys.add(key)
-        slot = _KEYS.get(key)
-        if slot is not None and slot not in counts and int(digits) <= values.MAX_COUNT:
-            counts[slot] = int(digits)
-    if not counts:
-        return None
-    return _judge(counts, keys | ({"prompt_tokens_details"} if "'prompt_tokens'" in text else set()), None)
+        known = _PYTHON_KEYS.get(key)
+        if known is not None and known[0] not in counts:
+            number = int(digits)
+            if number <= values.MAX_COUNT:
+                counts[known[0]] = number
+                style |= known[1]
+    return _judge(counts, style, None) if counts else None
 
 
 def apply(draft: Draft, found: Found | None) -> None:
@@ -92,40 +119,66 @@ def apply(draft: Draft, found: Found | None) -> None:
     draft.output_holds_reasoning = found.output_holds_reasoning
 
 
-def _collect(usage: Mapping[str, Any], counts: dict[str, int], keys: set[str], *, outputs: bool, depth: int) -> None:
-    nested: list[tuple[str, Mapping[str, Any]]] = []
-    for key, value in usage.items():
-        if isinstance(value, dict):
-            nested.append((key, cast("dict[str, Any]", value)))
-            keys.add(key)
-            continue
-        number = values.count(value)
-        if not isinstance(number, int):
-            continue
-        keys.add(key)
-        if key in _AUDIO:
-            slot: str | None = "output_audio" if outputs else "input_audio"
-        elif key in ("image_tokens", "image"):
-            slot = "output_image" if outputs else "input_image"
-        else:
-            slot = _KEYS.get(key)
+def _collect(usage: Mapping[str, Any], counts: dict[str, int], is_output: bool, depth: int) -> int:
+    """Put the counts of an object and of those inside into ``counts``; returns what its keys tell about its style."""
+    shape = (is_output, depth, tuple(usage), tuple(map(type, usage.values())))
+    reading = _readings.get(shape) or _learn(shape)
+    style = reading.style
+    for key, slot, told in reading.counts:
+        number = usage[key]
+        if type(number) is not int or not 0 <= number <= values.MAX_COUNT:
+            number = values.count(number)
+            if not isinstance(number, int):
+                continue
+        style |= told
         # The same count stands under several keys; one that counts wins over a 0 (two spellings, one unused).
         if slot is not None and not counts.get(slot):
             counts[slot] = number
-    if depth < 3:
-        for key, inner in nested:
-            _collect(inner, counts, keys, outputs=outputs or key in _OUTPUT_NESTS, depth=depth + 1)
+    for key, splits_output in reading.nested:
+        style |= _collect(usage[key], counts, splits_output, depth + 1)
+    return style
 
 
-def _judge(counts: dict[str, int], keys: set[str], cost: Any) -> Found:
-    reported = values.amount(cost)
+_readings: Final[dict[_Shape, _Reading]] = {}
+"""A cache of what follows from the shapes alone; bounded, because others choose the keys."""
+
+
+def _learn(shape: _Shape) -> _Reading:
+    is_output, depth, keys, types = shape
+    style = 0
+    read: list[tuple[str, str | None, int]] = []
+    nested: list[tuple[str, bool]] = []
+    for key, kind in zip(keys, types, strict=True):
+        told = _style(key)
+        if kind is dict:
+            style |= told
+            if depth < _MAX_DEPTH:
+                nested.append((key, is_output or key in _OUTPUT_NESTS))
+        elif kind is not type(None) and (told or _slot(key, is_output)):
+            read.append((key, _slot(key, is_output), told))
+    reading = _Reading(style, tuple(read), tuple(nested))
+    if len(keys) <= _MAX_KEYS and all(len(key) <= _MAX_KEYS for key in keys):
+        if len(_readings) >= _MAX_SHAPES:
+            _readings.clear()
+        _readings[shape] = reading
+    return reading
+
+
+def _slot(key: str, is_output: bool) -> str | None:
+    if key in _AUDIO:
+        return "output_audio" if is_output else "input_audio"
+    if key in _IMAGE:
+        return "output_image" if is_output else "input_image"
+    return _KEYS.get(key)
+
+
+def _judge(counts: dict[str, int], style: int, cost: Any) -> Found:
+    reported = None if cost is None else values.amount(cost)
     dollars = reported if isinstance(reported, Decimal) else None
-    if keys & {"promptTokenCount", "prompt_token_count"}:
+    if style & _GEMINI:
         return Found(counts, True, False, dollars)
-    if "prompt_tokens" in keys or keys & {"prompt_tokens_details", "input_tokens_details", "input_token_details"}:
+    if style & _OPENAI:
         return Found(counts, True, True, dollars)
-    if any(key.startswith(_PARTS) for key in keys):
+    if style & _SPLIT:
         return Found(counts, False, False, dollars)
-    if keys & _BESIDE:
-        return Found(counts, False, True, dollars)
-    return Found(counts, True, True, dollars)
+    return Found(counts, not style & _ANTHROPIC, True, dollars)
