@@ -25,7 +25,8 @@ exported = []
 class Lines(SpanExporter):
     def export(self, spans):
         for span in spans:
-            os.write(1, f"{os.getpid()} {span.context.span_id} {span.attributes.get('spanledger.cost.total')}\\n".encode())
+            cost = span.attributes.get('spanledger.cost.total')
+            os.write(1, f"{os.getpid()} {span.context.span_id} {cost}\\n".encode())
             exported.append(span)
         return SpanExportResult.SUCCESS
 
