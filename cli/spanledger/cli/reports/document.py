@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _ZERO: Final = Decimal(0)
 _COST: Final = Column("cost USD", "cost_usd", Kind.money, "cost_low_usd", "cost_high_usd")
 _MEASURES: Final = (
+    _COST,
     Column("calls", "calls", Kind.count),
     Column("input tokens", "input_tokens", Kind.count),
     Column("output tokens", "output_tokens", Kind.count),
-    _COST,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from importlib.resources import files
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -9,10 +10,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from spanledger.cli.reports.sections import Column, Kind, is_number, length, shown
 
 if TYPE_CHECKING:
-    from spanledger.cli.reports.sections import Document, Section
+    from spanledger.cli.reports.sections import Document, Record, Section
 
 HEIGHT: Final = 120
 """Of the chart by day, in its own units; one day is ten wide."""
+LEAST_DAYS: Final = 14
+"""A chart of fewer days is as wide as one of these: its columns stay columns."""
 _LEAST: Final = Decimal(1)
 
 
@@ -57,8 +60,11 @@ def _columns(section: Section) -> dict[str, Any]:
     """The geometry of a chart with one column a day."""
     first, *values = section.columns
     cost = next(column for column in values if column.key == section.bar)
+    start = _day(section.records[0], first)
     drawn: list[dict[str, Any]] = []
-    for number, record in enumerate(section.records):
+    for record in section.records:
+        # Days without calls leave a gap.
+        number = (_day(record, first) - start).days
         height = max(length(section, record) * HEIGHT, _LEAST)
         drawn.append(
             {
@@ -69,10 +75,16 @@ def _columns(section: Section) -> dict[str, Any]:
             }
         )
     return {
-        "width": len(drawn) * 10,
+        "width": max(LEAST_DAYS, (_day(section.records[-1], first) - start).days + 1) * 10,
         "height": HEIGHT,
         "columns": drawn,
         "first": shown(first, section.records[0]),
         "last": shown(first, section.records[-1]),
         "label": f"{section.title}, US dollars",
     }
+
+
+def _day(record: Record, column: Column) -> date:
+    day = record[column.key]
+    assert isinstance(day, date)
+    return day
