@@ -132,18 +132,31 @@ def _place(dims: Dims) -> object:
 def _clusters(
     items: Sequence[Billed], uses: Sequence[tuple[Dims, Decimal]]
 ) -> list[tuple[list[Billed], list[tuple[Dims, Decimal]]]]:
-    clusters: list[tuple[list[Billed], list[tuple[Dims, Decimal]]]] = [([item], []) for item in items]
+    by_project: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        by_project[item.dims.project].append(number)
+    home = list(range(len(items)))
+
+    def root(number: int) -> int:
+        while home[number] != number:
+            number = home[number]
+        return number
+
+    found: list[tuple[int, tuple[Dims, Decimal]]] = []
     for use in uses:
-        hit = [c for c in clusters if any(compatible(item.dims, use[0]) for item in c[0])]
-        if not hit:
-            continue
-        first, *others = hit
-        first[1].append(use)
-        for other in others:
-            first[0].extend(other[0])
-            first[1].extend(other[1])
-            clusters.remove(other)
-    return clusters
+        dims = use[0]
+        near = [*by_project.get(dims.project, ()), *by_project.get("", ())] if dims.project else range(len(items))
+        roots = sorted({root(number) for number in near if compatible(items[number].dims, dims)})
+        if roots:
+            for other in roots[1:]:
+                home[other] = roots[0]
+            found.append((roots[0], use))
+    clusters: dict[int, tuple[list[Billed], list[tuple[Dims, Decimal]]]] = defaultdict(lambda: ([], []))
+    for number, item in enumerate(items):
+        clusters[root(number)][0].append(item)
+    for number, use in found:
+        clusters[root(number)][1].append(use)
+    return list(clusters.values())
 
 
 def _merge(group: Sequence[Billed]) -> Billed:
@@ -165,9 +178,19 @@ def _merge(group: Sequence[Billed]) -> Billed:
 def _split(item: Billed, uses: Sequence[tuple[Dims, Decimal]]) -> list[Billed]:
     """One item for each reported use, at the use's finer place where the amount does not say."""
     quantities: dict[Dims, Decimal] = defaultdict(Decimal)
+    place = item.dims
     for dims, quantity in uses:
-        finer = {d: getattr(item.dims, d) or getattr(dims, d) for d in SPLIT_DIMS}
-        quantities[replace(item.dims, **finer)] += quantity
+        finer = Dims(
+            day=place.day,
+            model=place.model,
+            token_class=place.token_class,
+            api_key=place.api_key or dims.api_key,
+            project=place.project or dims.project,
+            workspace=place.workspace or dims.workspace,
+            service_tier=place.service_tier or dims.service_tier,
+            batch=place.batch or dims.batch,
+        )
+        quantities[finer] += quantity
     return [
         replace(item, dims=dims, amount=amount, quantity=quantities[dims])
         for dims, amount in spread(item.amount, quantities).items()

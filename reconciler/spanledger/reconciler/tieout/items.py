@@ -7,10 +7,11 @@ billing days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 
@@ -58,6 +59,9 @@ class Dims:
     service_tier: str = ""
     batch: str = ""
 
+
+dims_order: Final = attrgetter(*(field.name for field in fields(Dims)))
+"""A place as a plain tuple that sorts as the place does, without a Python call for each comparison."""
 
 SPLIT_DIMS: Final = ("api_key", "project", "workspace", "service_tier", "batch")
 """The dimensions below (day, model, token class), finest first: the order in which the grain is given up."""
@@ -151,7 +155,11 @@ class Matched:
 
 def compatible(one: Dims, other: Dims) -> bool:
     """Whether two places can be the same: every split dimension is equal or unsaid on one side."""
-    return all(
-        not mine or not theirs or mine == theirs
-        for mine, theirs in ((getattr(one, name), getattr(other, name)) for name in SPLIT_DIMS)
+    # Written out: a large month asks this millions of times.
+    return (
+        (not one.project or not other.project or one.project == other.project)
+        and (not one.workspace or not other.workspace or one.workspace == other.workspace)
+        and (not one.api_key or not other.api_key or one.api_key == other.api_key)
+        and (not one.service_tier or not other.service_tier or one.service_tier == other.service_tier)
+        and (not one.batch or not other.batch or one.batch == other.batch)
     )

@@ -19,8 +19,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from heapq import merge
 from itertools import product
-from typing import Any, Final
+from operator import attrgetter, itemgetter
+from typing import Final
 
 from spanledger.reconciler.tieout.items import (
     SPLIT_DIMS,
@@ -32,6 +34,7 @@ from spanledger.reconciler.tieout.items import (
     Matched,
     ResidualName,
     compatible,
+    dims_order,
 )
 from spanledger.reconciler.tieout.pools import ZERO, BilledPool, BookedPool
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES
@@ -62,6 +65,27 @@ class _Pair:
     reclassified: set[str] = field(default_factory=set[str])
 
 
+class _Group:
+    """Booked pools that agree in a key, by project: only those of the same or of no project can be compatible."""
+
+    __slots__ = ("_all", "_by_project")
+
+    def __init__(self) -> None:
+        self._all: list[tuple[int, BookedPool]] = []
+        self._by_project: dict[str, list[tuple[int, BookedPool]]] = {}
+
+    def add(self, position: int, pool: BookedPool) -> None:
+        self._all.append((position, pool))
+        self._by_project.setdefault(pool.dims.project, []).append((position, pool))
+
+    def near(self, dims: Dims) -> Iterable[tuple[int, BookedPool]]:
+        """What may be compatible with a place, in the order of the positions."""
+        if not dims.project:
+            return self._all
+        same, unsaid = self._by_project.get(dims.project, ()), self._by_project.get("", ())
+        return merge(same, unsaid, key=itemgetter(0)) if same and unsaid else same or unsaid
+
+
 @dataclass(slots=True)
 class _Run:
     is_final: Callable[[date], bool]
@@ -78,8 +102,10 @@ class _Run:
         if priced > 0:
             amount, cost = billed.take(priced), booked.take_priced(priced)
             self._shift(shifted, billed, booked, amount)
-            place = replace(billed.dims, day=booked.dims.day)
-            record = self.pairs.setdefault((id(billed), booked.dims.day), _Pair(billed.item, place))
+            record = self.pairs.get((id(billed), booked.dims.day))
+            if record is None:
+                place = replace(billed.dims, day=booked.dims.day) if shifted else billed.dims
+                record = self.pairs[id(billed), booked.dims.day] = _Pair(billed.item, place)
             record.quantity += priced
             record.amount += amount
             record.cost += cost
@@ -129,19 +155,18 @@ class _Run:
 
     def match(self, key: Callable[[Dims], Hashable | None], test: Callable[[Dims, Dims], bool]) -> None:
         """Pair everything left over that agrees in ``key`` and passes ``test``; ``None`` keys stay out."""
-        groups: dict[Hashable, list[BookedPool]] = defaultdict(list)
-        for pool in self.booked:
-            if (pool.priced > 0 or pool.unpriced > 0) and (place := key(pool.dims)) is not None:
-                groups[place].append(pool)
+        groups: dict[Hashable, _Group] = {}
+        for position, pool in enumerate(self.booked):
+            if (pool.priced or pool.unpriced) and (place := key(pool.dims)) is not None:
+                groups.setdefault(place, _Group()).add(position, pool)
         for billed in self.billed:
-            place = key(billed.dims)
-            if billed.quantity <= 0 or place is None:
+            if not billed.quantity or (place := key(billed.dims)) is None or (group := groups.get(place)) is None:
                 continue
-            for booked in groups.get(place, ()):
-                if billed.quantity <= 0:
-                    break
+            for _, booked in group.near(billed.dims):
                 if (booked.priced > 0 or booked.unpriced > 0) and test(billed.dims, booked.dims):
                     self.pair(billed, booked)
+                    if not billed.quantity:
+                        break
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +233,7 @@ def match(
         _neighbouring_day(run, step)
     _name_pairs(run)
     _name_leftovers(run, tools_booked)
-    return Matching(sorted(run.findings, key=lambda f: (f.dims, f.name, f.cause, f.amount)), _matched(run))
+    return Matching(sorted(run.findings, key=lambda f: (dims_order(f.dims), f.name, f.cause, f.amount)), _matched(run))
 
 
 def _always(_one: Dims, _other: Dims) -> bool:
@@ -220,11 +245,12 @@ def _model_unsaid(one: Dims, other: Dims) -> bool:
 
 
 def _billed_order(item: Billed) -> tuple[object, ...]:
-    return item.dims, item.charge, item.amount, item.quantity is None, item.quantity or ZERO, item.source_ids
+    quantity = item.quantity
+    return dims_order(item.dims), item.charge, item.amount, quantity is None, quantity or ZERO, item.source_ids
 
 
 def _booked_order(item: Booked) -> tuple[object, ...]:
-    return item.dims, item.quantity, item.cost, item.unpriced_quantity
+    return dims_order(item.dims), item.quantity, item.cost, item.unpriced_quantity
 
 
 def _is_usage(item: Billed, tools_booked: set[str]) -> bool:
@@ -305,14 +331,15 @@ class _Place:
 def _carried_over_midnight(run: _Run) -> None:
     sides: tuple[Sequence[BilledPool], Sequence[BookedPool]] = (run.billed, run.booked)
     unshared = [name for name in SPLIT_DIMS if not all(any(getattr(p.dims, name) for p in side) for side in sides)]
-    blank: Mapping[str, Any] = {"day": date.min, **dict.fromkeys(unshared, "")}
-    places: dict[Dims, _Place] = defaultdict(_Place)
+    # A place over all days, by what both sides say.
+    over_days = attrgetter("model", "token_class", *(name for name in SPLIT_DIMS if name not in unshared))
+    places: dict[Hashable, _Place] = defaultdict(_Place)
     for billed in run.billed:
-        place = places[replace(billed.dims, **blank)]
+        place = places[over_days(billed.dims)]
         place.billed_by_day[billed.dims.day] += billed.item.quantity or ZERO
         place.billed.append(billed)
     for booked in run.booked:
-        place = places[replace(booked.dims, **blank)]
+        place = places[over_days(booked.dims)]
         place.booked_by_day[booked.dims.day] += booked.item.quantity + booked.item.unpriced_quantity
         place.booked.append(booked)
     for place in places.values():

@@ -28,9 +28,17 @@ class ModelNames:
 
     def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
         self._aliases = {name.lower(): model.lower() for name, model in (aliases or {}).items()}
+        self._canonical: dict[str, str] = {}
+        self._family: dict[str, str] = {}
 
     def canonical(self, name: str) -> str:
         """The name by which lines are compared first: lower case, aliases resolved, no cloud prefix or version."""
+        known = self._canonical.get(name)
+        if known is None:
+            known = self._canonical[name] = self._plain(name)
+        return known
+
+    def _plain(self, name: str) -> str:
         plain = name.strip().lower()
         plain = self._aliases.get(plain, plain)
         stripped = _CLOUD_SUFFIX.sub("", _CLOUD_PREFIX.sub("", plain, count=1))
@@ -38,5 +46,8 @@ class ModelNames:
 
     def family(self, name: str) -> str:
         """The canonical name without its snapshot date (``gpt-4o-2024-08-06`` → ``gpt-4o``)."""
-        plain = _SNAPSHOT.sub("", self.canonical(name))
-        return self._aliases.get(plain, plain)
+        known = self._family.get(name)
+        if known is None:
+            plain = _SNAPSHOT.sub("", self.canonical(name))
+            known = self._family[name] = self._aliases.get(plain, plain)
+        return known

@@ -27,16 +27,13 @@ class BilledPool:
     """What is left of one billed item that has a quantity."""
 
     item: Billed
+    dims: Dims
     quantity: Decimal
     amount: Decimal
 
     @classmethod
     def of(cls, item: Billed) -> BilledPool:
-        return cls(item, item.quantity or ZERO, item.amount)
-
-    @property
-    def dims(self) -> Dims:
-        return self.item.dims
+        return cls(item, item.dims, item.quantity or ZERO, item.amount)
 
     def take(self, quantity: Decimal) -> Decimal:
         """Remove a quantity and return its money."""
@@ -51,17 +48,14 @@ class BookedPool:
     """What is left of one booked item: first its priced part, then its unpriced part."""
 
     item: Booked
+    dims: Dims
     priced: Decimal
     cost: Decimal
     unpriced: Decimal
 
     @classmethod
     def of(cls, item: Booked) -> BookedPool:
-        return cls(item, item.quantity, item.cost, item.unpriced_quantity)
-
-    @property
-    def dims(self) -> Dims:
-        return self.item.dims
+        return cls(item, item.dims, item.quantity, item.cost, item.unpriced_quantity)
 
     def take_priced(self, quantity: Decimal) -> Decimal:
         """Remove a priced quantity and return its cost."""

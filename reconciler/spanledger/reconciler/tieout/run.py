@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from spanledger.reconciler.spread import spread
 from spanledger.reconciler.tieout.bill import BillRow, billed_items
 from spanledger.reconciler.tieout.interrupted import Interrupted, Narrowed, narrow
-from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName
+from spanledger.reconciler.tieout.items import SPLIT_DIMS, Billed, Booked, Charge, Dims, Finding, ResidualName
 from spanledger.reconciler.tieout.match import match
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.prices import ImpliedPrice, implied_prices
 from spanledger.reconciler.windows import next_month
 
 _ZERO: Final = Decimal(0)
+_WHOLE_CALL: Final = attrgetter("day", "model", *SPLIT_DIMS)
 
 FINAL_AFTER_DAYS: Final = 35
 """A day without any line is settled by then: the longest revision window that a provider documents is 30 days."""
@@ -210,10 +212,11 @@ def _canonical(interrupted: Sequence[Interrupted], names: ModelNames) -> list[In
 
 def _classed(booked: Sequence[Booked], names: ModelNames) -> list[Booked]:
     """Give the money that no class carries (one exact amount for a whole call) to the classes, by quantity."""
-    places: dict[Dims, list[Booked]] = defaultdict(list)
+    places: dict[Hashable, list[Booked]] = defaultdict(list)
     for item in booked:
-        dims = replace(item.dims, model=names.canonical(item.dims.model))
-        places[replace(dims, token_class="")].append(replace(item, dims=dims))
+        model = names.canonical(item.dims.model)
+        named = item if model == item.dims.model else replace(item, dims=replace(item.dims, model=model))
+        places[_WHOLE_CALL(named.dims)].append(named)
     classed: list[Booked] = []
     for items in places.values():
         split = [item for item in items if item.dims.token_class]
