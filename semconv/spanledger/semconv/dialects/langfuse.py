@@ -21,6 +21,7 @@ _TEXTS: Final[Aliases] = {
     "environment": ("langfuse.environment", *conventions.TEXTS["environment"]),
 }
 _BAGS: Final = ("langfuse.trace.metadata.", "langfuse.observation.metadata.")
+_WHO: Final = ("session_id", "user_id", "team_id", "feature")
 _LEAVES: Final = {"generation": "chat", "embedding": "embeddings"}
 
 
@@ -35,8 +36,8 @@ def _role(draft: Draft) -> Role | None:
 
 def _adjust(draft: Draft) -> None:
     attributes, fields = draft.attributes, draft.fields
-    for field in ("session_id", "user_id", "team_id", "feature"):
-        if draft.get(field):
+    for field in _WHO:
+        if fields.get(field):
             fields[field] = values.unquoted(fields[field])
     if attributes.get(_O + "level") == "ERROR":
         fields["status"] = "error"
@@ -45,19 +46,22 @@ def _adjust(draft: Draft) -> None:
     usage = values.mapping(attributes.get(_O + "usage_details"))
     if usage:
         usage_json.apply(draft, usage_json.from_mapping(usage))
-    cost = values.amount(values.mapping(attributes.get(_O + "cost_details")).get("total"))
-    if not isinstance(cost, Bad) and cost:
-        fields["claimed_cost_usd"] = cost
-    if not draft.get("response_id"):
+    if _O + "cost_details" in attributes:
+        cost = values.amount(values.mapping(attributes[_O + "cost_details"]).get("total"))
+        if not isinstance(cost, Bad) and cost:
+            fields["claimed_cost_usd"] = cost
+    if not fields.get("response_id"):
         named = values.unquoted(attributes.get(_O + "metadata.id"))
         if isinstance(named, str) and named.startswith(("resp_", "chatcmpl-", "msg_")):
             fields["response_id"] = named
         else:
             fields["response_id"] = ids.in_json(attributes.get(_O + "output"))
-    tier = values.unquoted(attributes.get(_O + "metadata.service_tier"))
-    if isinstance(tier, str) and len(tier) < 32 and not draft.get("service_tier"):
-        fields["service_tier"] = tier
-    _first_token(draft)
+    if _O + "metadata.service_tier" in attributes and not fields.get("service_tier"):
+        tier = values.unquoted(attributes[_O + "metadata.service_tier"])
+        if isinstance(tier, str) and len(tier) < 32:
+            fields["service_tier"] = tier
+    if _O + "completion_start_time" in attributes:
+        _first_token(draft)
 
 
 def _first_token(draft: Draft) -> None:

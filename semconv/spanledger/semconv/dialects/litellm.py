@@ -65,7 +65,7 @@ def _adjust(draft: Draft) -> None:
     fields, attributes = draft.fields, draft.attributes
     if fields.get("user_id") == _DEFAULT_USER:
         del fields["user_id"]
-    if "raw_request" in draft.notes:
+    if draft.notes and "raw_request" in draft.notes:
         draft.notes.remove("raw_request")
         return
     _models(draft)
@@ -90,10 +90,12 @@ def _adjust(draft: Draft) -> None:
             draft.output_holds_reasoning = True
     if not draft.get("session_id"):
         requester = attributes.get("metadata.requester_metadata")
-        if isinstance(requester, str) and len(requester) <= values.MAX_JSON and (match := _SESSION.search(requester)):
-            fields["session_id"] = match[1]
-    alias = values.known_text(attributes.get(_M + "alias") or attributes.get(_M2 + "alias"))
-    if alias:
+        if isinstance(requester, str) and "session_id" in requester and len(requester) <= values.MAX_JSON:
+            match = _SESSION.search(requester)
+            if match:
+                fields["session_id"] = match[1]
+    named = attributes.get(_M + "alias") or attributes.get(_M2 + "alias")
+    if named and (alias := values.known_text(named)):
         draft.labels = {**draft.labels, "key_alias": alias}
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 from operator import itemgetter
 from typing import Any, Final
 
@@ -201,14 +202,14 @@ def read(
     if plan.text_values is not None:
         texts = plan.text_values(attributes)
         try:
-            # One join proves that all are texts and none is long. Empty ones must not shadow another alias.
-            if len("".join(texts)) <= MAX_TEXT and "" not in texts:
-                for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
-                    fields[field] = text
-            else:
-                _read_texts(attributes, plan, texts, fields, notes)
+            is_plain = len("".join(texts)) <= MAX_TEXT  # one join proves that all are texts and none is long
         except TypeError:
-            _read_texts(attributes, plan, texts, fields, notes)
+            is_plain = False
+        if is_plain and "" not in texts:
+            for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
+                fields[field] = text
+        else:
+            _read_texts(attributes, plan, texts if is_plain else (), fields, notes)
     counts: dict[str, int] = {}
     for slot, name, others in plan.counts:
         value = attributes[name]
@@ -355,18 +356,19 @@ def repair(draft: Draft) -> None:
 
 
 def _read_texts(
-    attributes: Mapping[str, Any], plan: Plan, texts: Sequence[Any], fields: dict[str, Any], notes: list[str]
+    attributes: Mapping[str, Any], plan: Plan, plain: Sequence[str], fields: dict[str, Any], notes: list[str]
 ) -> None:
-    """The careful way: every field from its first alias that holds a usable text."""
-    for (field, aliases), first in zip(plan.text_aliases, texts):  # noqa: B905 - see `read`
-        if type(first) is str and first and len(first) <= MAX_TEXT and first[0] > " " and first[-1] > " ":
-            fields[field] = first
-            continue
-        if first == "" and len(aliases) == 1:
-            continue
-        for name in aliases:
-            if _read_text(field, name, attributes[name], fields, notes):
-                break
+    """The careful way: every field from its first alias that holds a usable text.
+
+    ``plain`` are the first aliases' values where all of them are short texts; empty ones must not shadow other aliases.
+    """
+    for (field, aliases), text in zip_longest(plan.text_aliases, plain):
+        if text:
+            fields[field] = text
+        elif text is None or len(aliases) > 1:
+            for name in aliases:
+                if _read_text(field, name, attributes[name], fields, notes):
+                    break
 
 
 def _read_count(

@@ -6,7 +6,6 @@ The keys tell the style, and the style tells what overlaps: OpenAI counts cached
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -47,7 +46,6 @@ _BESIDE: Final = frozenset(  # keys whose presence says that input does not incl
 _PARTS: Final = ("input_cache", "input_cached", "output_reasoning", "input_audio", "output_audio")
 _GEMINI, _OPENAI, _SPLIT, _ANTHROPIC = 1, 2, 4, 8
 """What a key tells about the style of its object."""
-_PAIR: Final = re.compile(r"'(\w{2,60})': ?(\d{1,16})(?![\d.])")
 MAX_PYTHON_TEXT: Final = 8192
 _MAX_DEPTH: Final = 3
 _MAX_SHAPES: Final = 2048
@@ -98,14 +96,16 @@ def from_python_text(text: Any) -> Found | None:
     if not isinstance(text, str) or len(text) > MAX_PYTHON_TEXT:
         return None
     counts: dict[str, int] = {}
-    style = _OPENAI if "'prompt_tokens'" in text else 0
-    for key, digits in _PAIR.findall(text):
+    style = 0
+    parts = text.split("'")
+    for key, rest in zip(parts[1::2], parts[2::2]):  # noqa: B905 - a quote left open ends the reading
         known = _PYTHON_KEYS.get(key)
-        if known is not None and known[0] not in counts:
-            number = int(digits)
-            if number <= values.MAX_COUNT:
-                counts[known[0]] = number
-                style |= known[1]
+        if known is not None:
+            slot, told = known
+            style |= told
+            digits = rest[1:].partition(",")[0].strip(" })")
+            if slot not in counts and digits.isdecimal() and len(digits) < 16:
+                counts[slot] = int(digits)
     return _judge(counts, style, None) if counts else None
 
 
