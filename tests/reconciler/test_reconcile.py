@@ -29,16 +29,22 @@ def test_equal_books_tie_out(books: Books, capsys: pytest.CaptureFixture[str]):
     assert code == 0
     assert json.loads(out) == {
         "period": "2026-09-03",
+        "doubts": [],
         "connections": [
             {
                 "provider": "openai",
                 "name": "prod",
                 "billed_usd": "14",
                 "booked_usd": "14",
+                "booked_low_usd": "14",
+                "booked_high_usd": "14",
                 "coverage": "1",
                 "residuals": {},
                 "missing_days": [],
                 "problems": [],
+                "shadow": [],
+                "ghosts": [],
+                "interrupted": [],
             }
         ],
     }
@@ -63,6 +69,8 @@ def test_the_words_name_the_project_and_the_mend(books: Books, capsys: pytest.Ca
     assert code == 3
     assert "project `batch-jobs` is billed but was never seen in spans" in out
     assert "instrument what uses it" in out
+    assert "shadow spend: billed, never seen in spans" in out
+    assert "project IN ('batch-jobs')" in out
 
 
 def test_a_threshold_decides_the_exit_code(books: Books, capsys: pytest.CaptureFixture[str]):

@@ -58,7 +58,7 @@ def reconcile(
     """Tie the ledger out with what providers billed, and name every difference.
 
     Billed minus booked is the sum of the named residuals, exactly. Exit code 0: tied out; 3: the variance is above the
-    threshold; 4: data is missing (days that were never synced, or no bill at all).
+    threshold; 4: data is missing (days that were never synced, lines without an exchange rate, or no bill at all).
     """
     from spanledger.cli import access
     from spanledger.reconciler.clock import SystemClock
@@ -89,7 +89,7 @@ def reconcile(
     else:
         _print(tied, by)
     limit = Decimal(str(threshold)) / 100
-    if not tied.results or any(result.missing_days for result in tied.results):
+    if not tied.results or any(result.is_incomplete for result in tied.results):
         return DATA_MISSING
     return VARIANCE if any(result.variance > limit for result in tied.results) else TIED_OUT
 
@@ -97,6 +97,7 @@ def reconcile(
 def _document(period: str, tied: Tied) -> dict[str, object]:
     return {
         "period": period,
+        "doubts": list(tied.doubts),
         "connections": [
             {
                 "provider": result.provider,
@@ -147,6 +148,8 @@ def _print(tied: Tied, by: By) -> None:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             days = ", ".join(missing[:5])
             output.say(f"  missing: {days}{more} were never synced: spanledger sync --since {missing[0]}")
+    for doubt in tied.doubts:
+        output.say(f"note: {doubt}")
     for provider, cost in tied.unbilled.items():
         output.say(f"no connection bills {provider}: ${cents(cost)} booked there cannot be tied out")
 

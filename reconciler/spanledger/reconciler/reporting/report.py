@@ -175,6 +175,7 @@ def _problems(total: Spend, tied: Tied | None, parts: frozenset[Part]) -> list[s
             more = f" and {len(result.missing_days) - 5} more" if len(result.missing_days) > 5 else ""
             since = result.missing_days[0]
             problems.append(f"{result.connection}: {days}{more} were never synced: spanledger sync --since {since}")
+    problems += tied.doubts
     problems += [
         f"no connection bills {provider}: what is booked there cannot be tied out" for provider in tied.unbilled
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import combinations
+from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
@@ -16,6 +19,10 @@ from spanledger.reconciler.tieout.read import TieOutReader
 from spanledger.reconciler.tieout.run import Period, TieOut, run_tie_out
 from spanledger.reconciler.tieout.store import TieOutStore
 from spanledger.reconciler.tieout.unseen import Source, Unseen, ghost_spend, shadow_spend
+from spanledger.semconv.money import text
+
+_NEARLY_ALL: Final = Decimal("0.9")
+"""From this share of equal lines on, two bills are doubted to be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,7 @@ class Tied:
         unbilled: booked cost that no connection bills, by provider.
         shadow: what is billed and was never seen in spans, by connection.
         ghosts: what spans show and no bill does, by connection.
+        doubts: what is wrong with the bills together, in plain lines.
     """
 
     results: tuple[TieOut, ...]
@@ -35,6 +43,7 @@ class Tied:
     unbilled: Mapping[str, Decimal]
     shadow: Mapping[str, list[Unseen]]
     ghosts: Mapping[str, list[Unseen]]
+    doubts: tuple[str, ...] = ()
 
 
 def tie_out_period(
@@ -78,4 +87,35 @@ def tie_out_period(
     if keep:
         TieOutStore(client, clock).save(org_id, results)
     unbilled = {} if only else reader.unbilled_providers(period)
-    return Tied(results=tuple(results), causes=explained, unbilled=unbilled, shadow=shadow, ghosts=ghosts)
+    return Tied(
+        results=tuple(results),
+        causes=explained,
+        unbilled=unbilled,
+        shadow=shadow,
+        ghosts=ghosts,
+        doubts=tuple(_twice(results)),
+    )
+
+
+def _twice(results: Sequence[TieOut]) -> Iterator[str]:
+    """Connections that bill the same lines: one invoice that came in by two ways."""
+    for one, other in combinations(results, 2):
+        mine, theirs = _lines(one), _lines(other)
+        shared = mine & theirs
+        same = sum((abs(amount) * count for (*_, amount), count in shared.items()), Decimal(0))
+        least = min(
+            sum((abs(amount) * count for (*_, amount), count in side.items()), Decimal(0)) for side in (mine, theirs)
+        )
+        if least and same >= least * _NEARLY_ALL:
+            yield (
+                f"`{one.connection}` and `{other.connection}` bill the same {shared.total()} lines, ${text(same)}: "
+                f"one invoice twice? spanledger connections remove {other.connection}"
+            )
+
+
+def _lines(result: TieOut) -> Counter[tuple[str, date, str, str, str, Decimal]]:
+    return Counter(
+        (result.provider, item.dims.day, item.dims.model, item.dims.token_class, item.dims.project, item.amount)
+        for item in result.billed
+        if item.amount
+    )
