@@ -11,7 +11,10 @@ from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.streams import Policy
 from spanledger.reconciler.windows import Window, next_slot, previous_month, slot_start
 
-SLICE_LINES: Final = 30_000
+SLICE_LINES: Final = 16_000
+"""Slices are cut to about so many lines: fewer than a takeover holds in memory, so that a pull which brings nothing new
+writes nothing."""
+
 FIRST_DAYS: Final = 35
 """How far back the first sync of a connection goes when nobody says otherwise."""
 

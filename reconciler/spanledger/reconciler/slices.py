@@ -53,6 +53,7 @@ class SlicePuller:
                 raw = raw_response(page)
                 takeover.responses.append(raw)
                 self._take(self.stream.parse(page, context), takeover, context, raw.sha256, asked)
+                del page  # a page of a large account is large: not two at once
         except MoneyError as error:
             raise PermanentSyncError(
                 State.DEGRADED,

@@ -208,6 +208,7 @@ def follow(api: Api, opening: ApiRequest, next_page: Callable[[Page], ApiRequest
         page = Page.of(api.send(request))
         yield page
         request = next_page(page)
+        del page  # not kept while the next one comes
 
 
 def page_context(page: Page) -> dict[str, Any]:

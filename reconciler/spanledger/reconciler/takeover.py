@@ -16,7 +16,7 @@ from spanledger.reconciler.batch import LineBuffer, SlotContent
 from spanledger.reconciler.bill_line import BillLine
 from spanledger.reconciler.store import BillStore, Place, RawResponse, SlotState
 
-SPILL_LINES: Final = 40_000
+SPILL_LINES: Final = 20_000
 """More lines than this are written before the pull is complete (still invisible), to bound memory."""
 
 

@@ -31,6 +31,7 @@ class FakeAnthropic(Fake):
     def __init__(self, key: str = "sk-ant-admin01-fake") -> None:
         super().__init__()
         self.key = key
+        self.organization = "org_fake"
         self.has_analytics = True
         self.refreshed_at: str | None = "2026-11-20T11:40:00Z"
         self.cost: dict[date, list[dict[str, Any]]] = {}
@@ -46,7 +47,7 @@ class FakeAnthropic(Fake):
             return error(400, "anthropic-version: header is required")
         match question.path.removeprefix("/v1/organizations"):
             case "/me":
-                return answer({"id": "org_fake", "type": "organization", "name": "Acme"})
+                return answer({"id": self.organization, "type": "organization", "name": "Acme"})
             case "/api_keys":
                 key = {"id": "apikey_1", "type": "api_key", "name": "prod", "partial_key_hint": "sk-ant-...x1",
                        "status": "active"}  # fmt: skip

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +18,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from fakes.base import Fake, transport
 
+from spanledger.cli import runtime
+from spanledger.cli.app import run
 from spanledger.reconciler.connections import Connection
 from spanledger.reconciler.engine import Engine, StreamReport
 from spanledger.reconciler.fx import FxRates
@@ -106,3 +112,34 @@ def rig(bills_client: Client, clock: Any, org: str) -> Callable[..., Rig]:
 
     random.seed(0)
     return make
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A serving process that leaves pulling to the tests, shared by all that type commands; its data directory."""
+    data, log = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("log") / "serve.log"
+    ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "http", "sql")]
+    command = [sys.executable, "-m", "spanledger.cli.main", "serve", "--no-sync", "--data", str(data), *ports]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as process:
+        deadline = time.monotonic() + 60
+        while runtime.find(data) is None:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield data
+        process.terminate()
+
+
+@pytest.fixture
+def cli(
+    server: Path, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> Callable[..., tuple[int, str, str]]:
+    """``cli("sync", ...)``: exit code, output, errors; in an organisation of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run([*arguments, "--data", str(server), *(() if arguments[0] == "query" else ("--org", org))])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

@@ -9,12 +9,10 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes.base import serving
@@ -42,35 +40,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeOpenAI, str]
     monkeypatch.setenv("ADMIN", fake.key)
     with serving(fake) as address:
         yield fake, f"{address}/v1"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A serving process that leaves pulling to the tests; its data directory."""
-    data, log = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("log") / "serve.log"
-    ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "http", "sql")]
-    command = [sys.executable, "-m", "spanledger.cli.main", "serve", "--no-sync", "--data", str(data), *ports]
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as process:
-        deadline = time.monotonic() + 60
-        while runtime.find(data) is None:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield data
-        process.terminate()
-
-
-@pytest.fixture
-def cli(server: Path, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Cli:
-    """``cli("sync", ...)``: exit code, output, errors; in an organisation of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run([*arguments, "--data", str(server), *(() if arguments[0] == "query" else ("--org", org))])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

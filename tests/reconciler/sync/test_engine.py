@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from fakes.openai import FakeOpenAI, cost
 
+from spanledger.reconciler import planning, takeover
 from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.planning import Depth, clip, scheduled_range, slices
 from spanledger.reconciler.streams import Policy
@@ -63,6 +64,20 @@ def test_slices_cover_the_range_once():
     ]
     months = slices(Policy(trailing_days=1, slice_days=31, grain=Grain.MONTH), date(2026, 1, 1), date(2026, 4, 1))
     assert [part.slots() for part in months] == [["2026-01"], ["2026-02"], ["2026-03"]]
+
+
+def test_a_large_account_is_compared_before_anything_is_written(rig, monkeypatch):
+    """Slices of known size fit into memory: pulled again, an unchanged account of many lines changes no day."""
+    assert planning.SLICE_LINES < takeover.SPILL_LINES
+    monkeypatch.setattr(planning, "SLICE_LINES", 20)
+    monkeypatch.setattr(takeover, "SPILL_LINES", 25)
+    fake = FakeOpenAI()
+    for day in range(8, 15):
+        fake.costs[date(2026, 11, day)] = [cost(f"m{index}, input", "1") for index in range(10)]
+    made = rig(fake, "openai", secrets={"admin_key": fake.key})
+    changed = [made.sync("2026-11-08", "2026-11-15", streams=COSTS)["costs"].slots_changed for _ in range(2)]
+    assert changed == [7, 0]
+    assert made.total() == 70
 
 
 def test_windows_know_daylight_saving_time():

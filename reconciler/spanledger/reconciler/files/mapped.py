@@ -34,6 +34,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, cast
@@ -210,7 +211,7 @@ class MappedReader:
         if charge is Charge.USAGE and not token_class and not mapping.quantities:
             remarks.note("unclassified")
         money, list_money = self._money(row, "amount"), self._money(row, "list_amount")
-        used = number(row, mapping.column("quantity"))
+        used = _count(row, mapping.column("quantity"))
         used, unit = scaled(used, self._text(row, "unit") or mapping.token_unit or "tokens")
         kind = self._kind(row, has_money=money is not None)
         if money is None and used is None and not mapping.quantities:
@@ -241,7 +242,7 @@ class MappedReader:
             main.money, main.list_money = money, list_money
             yield main
         for name, column in mapping.quantities.items():
-            amount, amount_unit = scaled(number(row, column), mapping.token_unit or "tokens")
+            amount, amount_unit = scaled(_count(row, column), mapping.token_unit or "tokens")
             if amount:
                 part = line(Kind.USAGE, name)
                 part.quantity, part.unit = amount, amount_unit
@@ -317,3 +318,8 @@ class MappedReader:
         if said.isdecimal() and len(said) >= 10:
             return datetime.fromtimestamp(int(said), UTC)
         return instant({column: said}, column)
+
+
+def _count(row: Row, column: str) -> Decimal | None:
+    """A quantity as people write it, with separators between thousands. Raises `RowError`."""
+    return number({column: cell(row, column).replace(",", "")}, column)
