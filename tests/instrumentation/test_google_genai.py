@@ -16,6 +16,9 @@ from spanledger.instrumentation import label_client
 genai = pytest.importorskip("google.genai")
 errors: Any = pytest.importorskip("google.genai.errors")
 
+# Where aiohttp is installed, the SDK sends asynchronous requests through a class of its own that aiohttp frowns on.
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+
 MODEL = "gemini-2.5-flash"
 # prompt 1200 of which 200 cached; 30 thoughts beside 70 said
 USAGE = {

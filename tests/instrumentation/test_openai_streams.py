@@ -325,3 +325,19 @@ def test_untyped_chunks(on: Any, clients: Any, provider: Any, reply: Any) -> Non
     )
     assert [len(chunk["choices"]) for chunk in stream] == [1, 1, 1]
     assert on.usage() == CHAT_CLASSES
+
+
+@drops_a_socket
+def test_dropped_at_the_end_of_a_loop(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    """The loop cancels what would have closed the stream: its caller has left it, and nothing has failed."""
+    provider.replies.append(reply(events=chat_events(), waits_after=2))
+    client = clients.openai("AsyncOpenAI")
+
+    async def run() -> None:
+        async for _ in await client.chat.completions.create(**REQUEST):
+            return
+
+    asyncio.run(run())
+    gc.collect()
+    assert on.usage() == {"partial": True}
+    assert on.span().status.is_unset

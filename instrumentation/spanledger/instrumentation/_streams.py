@@ -64,10 +64,12 @@ async def watch_async(inner: AsyncIterator[Any], call: Call, reader: StreamReade
                 feed = call.stop_reading(error)
                 is_hidden = False
             if not is_hidden:
-                yield chunk
-    except GeneratorExit:
-        call.abandon()
-        raise
+                try:
+                    yield chunk
+                except BaseException:
+                    # Nobody reads on. At the end of an event loop, that comes as the cancellation of what closes this.
+                    call.abandon()
+                    raise
     except BaseException as error:
         call.fail(error)
         raise
