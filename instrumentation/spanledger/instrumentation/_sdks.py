@@ -120,7 +120,7 @@ _ALL: Final = (
             "mistralai_azure.basesdk",
             "mistralai_gcp.basesdk",
         ),
-        requires="mistralai >= 1.6.0",
+        requires="mistralai >= 1.9.3",
         patcher="spanledger.instrumentation.mistralai:MISTRAL",
     ),
 )

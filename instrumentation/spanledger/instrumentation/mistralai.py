@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -71,9 +72,26 @@ class Mistral:
             else:
                 patches.wrap(sender, method, wrapper)
         tracing = sys.modules.get(f"{module.__name__.rpartition('.')[0]}._hooks.tracing")
-        if hasattr(tracing, "get_or_create_otel_tracer"):
-            patches.wrap(tracing, "get_or_create_otel_tracer", hooks.tracer)
+        if tracing is not None:
+            _replace_own_spans(tracing, hooks, patches, problems, version)
         return patches
+
+
+def _replace_own_spans(tracing: Any, hooks: _Hooks, patches: Patches, problems: Problems, version: str) -> None:
+    """Keep the SDK from making spans of its own beside ours, for a tracer provider that gets ours.
+
+    It asks for a tracer at every request, naming a provider that was given to the SDK itself (Mistral's own telemetry),
+    which goes on getting the SDK's spans. Before version 2 it had the global one alone, and asked once.
+    """
+    ask, start = "get_or_create_otel_tracer", "get_traced_request_and_span"
+    for name in (ask, start):
+        if name not in vars(tracing):
+            problems.missing(MISTRAL.name, version, f"_hooks.tracing.{name}")
+            return
+    if "provider" in signature(tracing.get_or_create_otel_tracer).parameters:
+        patches.wrap(tracing, ask, hooks.tracer)
+    else:
+        patches.wrap(tracing, start, hooks.request_and_span)
 
 
 def _platform(module: str) -> str:
@@ -123,16 +141,19 @@ class _Hooks(Exchanges):
         )
 
     def tracer(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Keep the SDK from making a span of its own, for a provider that gets ours.
-
-        A provider that the application gave to the SDK alone (Mistral's own telemetry) goes on getting the SDK's.
-        """
         found = wrapped(*args, **kwargs)
+        if self._is_recorded() and kwargs.get("provider") is None and not args:
+            return False, found[1]
+        return found
+
+    def request_and_span(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._is_recorded() and "request" in kwargs:
+            return kwargs["request"], None
+        return wrapped(*args, **kwargs)
+
+    def _is_recorded(self) -> bool:
         call = current_call.get()
-        is_ours = call is not None and call.recorder is self._recorder
-        if not is_ours or args or kwargs.get("provider") is not None:
-            return found
-        return False, found[1]
+        return call is not None and call.recorder is self._recorder
 
 
 MISTRAL: Final = Mistral()
