@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -118,12 +119,22 @@ class Mistral:
         return self.style.call(lambda: self.method(client, path + self.suffix)(**arguments))
 
     def read(self, path: str, count: int | None = None, **arguments: Any) -> list[Any]:
-        """The events of a stream, all or the first ones; the stream is dropped then."""
+        """The events of a stream, all or the first ones; the stream is dropped then, or left if it is asynchronous."""
         client = self.client()
-        return [
-            event.data
-            for event in self.style.chunks(lambda: self.method(client, path + self.suffix)(**arguments), count)
-        ]
+        make = partial(self.method(client, path + self.suffix), **arguments)
+        if not self.style.is_async:
+            return [event.data for event in self.style.chunks(make, count)]
+
+        async def read() -> list[Any]:
+            found: list[Any] = []
+            async with await make() as stream:
+                async for event in stream:
+                    found.append(event.data)
+                    if len(found) == count:
+                        break
+            return found
+
+        return asyncio.run(read())
 
 
 class Synchronous:
@@ -641,7 +652,7 @@ def test_a_provider_of_the_sdks_own_gets_its_span(on: Any, once: Mistral, provid
     theirs, own = InMemorySpanExporter(), TracerProvider()
     own.add_span_processor(SimpleSpanProcessor(theirs))
     client = once.client()
-    telemetry.configure_telemetry(client, provider=own, redaction=False)
+    telemetry.configure_telemetry(client, provider=own)
     provider.replies.append(reply(answer()))
     once.call("chat.complete", client, **ASK)
     assert on.usage() == CLASSES
