@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 from spanledger.reconciler.spread import spread
@@ -89,6 +90,7 @@ def narrow(
         The findings, those that were given away split off with a cause of their own (same sum, same names), and every
         place of interrupted calls with what it was given.
     """
+    family = cache(family)
     places = sorted(interrupted, key=lambda i: (i.dims, i.calls, i.cost, i.room, i.open_calls))
     room = {number: place.room for number, place in enumerate(places)}
     given = dict.fromkeys(room, _ZERO)

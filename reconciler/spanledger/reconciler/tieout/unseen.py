@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName
@@ -66,6 +67,7 @@ def shadow_spend(
         family: a model's name without its snapshot.
         source: whose they are.
     """
+    family = cache(family)
     seen = {(kind, _mark(item.dims, kind, family)) for item in booked for kind in KINDS}
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
@@ -94,6 +96,7 @@ def ghost_spend(
         family: a model's name without its snapshot.
         source: whose they are.
     """
+    family = cache(family)
     bill = _Bill(billed, family)
     groups: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
