@@ -60,7 +60,7 @@ def billed_items(rows: Sequence[BillRow], names: ModelNames) -> list[Billed]:
     costs = [row for row in rows if row.kind == "cost" and row.amount_usd is not None]
     totals_only = not any(row.model or row.token_class for row in costs if row.charge == "usage")
     quantum = _quantum(row.amount_usd for row in costs)
-    items = [_item(row, names, quantum, totals_only) for row in costs]
+    items = _netted([_item(row, names, quantum, totals_only) for row in costs])
     reported = [(_dims(row, names), row.quantity) for row in rows if row.kind == "usage" and row.quantity is not None]
     bare = [item for item in items if _lacks_quantity(item)]
     return [item for item in items if not _lacks_quantity(item)] + _with_quantities(bare, reported)
@@ -97,6 +97,28 @@ def _item(row: BillRow, names: ModelNames, quantum: Decimal, totals_only: bool) 
         quantum=quantum,
         source_ids=row.source_ids or (row.line_item,),
     )
+
+
+def _netted(items: Sequence[Billed]) -> list[Billed]:
+    """Negative usage lines are corrections: taken off their place where they say how much, else credits."""
+    corrected = {i.dims for i in items if i.charge is Charge.USAGE and i.quantity is not None and i.quantity < 0}
+    netted: list[Billed] = []
+    places: dict[Dims, list[Billed]] = defaultdict(list)
+    for item in items:
+        if item.charge is Charge.USAGE and item.quantity is not None and item.dims in corrected:
+            places[item.dims].append(item)
+        else:
+            netted.append(_credit_if_negative(item))
+    for group in places.values():
+        quantity = sum((item.quantity for item in group if item.quantity is not None), Decimal(0))
+        whole = replace(_merge(group), quantity=quantity if quantity > 0 else None)
+        if whole.amount or whole.quantity:
+            netted.append(_credit_if_negative(whole))
+    return netted
+
+
+def _credit_if_negative(item: Billed) -> Billed:
+    return replace(item, charge=Charge.CREDIT) if item.charge is Charge.USAGE and item.amount < 0 else item
 
 
 def _quantum(amounts: Iterable[Decimal | None]) -> Decimal:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import combinations
 from typing import Any, Final, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -53,6 +54,7 @@ class TieOutReader:
                 books[key] = self._booked(account, since, until)
                 broken[key] = self._interrupted(account, since, until)
             found.append((account, self.billed(account, since, until)))
+        twins = self._twins(period)
         return [
             Evidence(
                 connection=account.connection,
@@ -60,12 +62,25 @@ class TieOutReader:
                 rows=rows,
                 booked=shares.items,
                 pulled_days=self._pulled_days(account, period),
-                problems=shares.problems,
+                problems=(*shares.problems, *twins.get(account.connection, ())),
                 interrupted=_share_of(account, rows, broken[account.zone, *account.providers], found).items,
             )
             for account, rows in found
             for shares in (_share_of(account, rows, books[account.zone, *account.providers], found),)
         ]
+
+    def _twins(self, period: Period) -> dict[str, list[str]]:
+        """By connection: bills that stand there twice, as equal sums of one provider in different streams."""
+        rows = self._query("sums", since=midnight(period.start, "UTC"), until=midnight(period.end, "UTC"))
+        said: dict[str, list[str]] = defaultdict(list)
+        for one, other in combinations(rows, 2):
+            same = ("connection", "provider", "amount")
+            if all(one[name] == other[name] for name in same):
+                said[one["connection"]].append(
+                    f"{one['stream']} and {other['stream']} bill the same ${one['amount']:.2f}: the same invoice "
+                    "imported twice, under two --part names?"
+                )
+        return said
 
     def unbilled_providers(self, period: Period) -> dict[str, Decimal]:
         """Booked cost of providers that no connection bills: nothing to tie them out with."""

@@ -96,6 +96,7 @@ class TieOut:
         interrupted: interrupted calls, and what the bill gives them.
         prices: what the bill charges for a unit, by day.
         final_days: days whose bill is there and will not move any more.
+        lines_without_rate: lines that are left out because nobody knows an exchange rate for them.
         billed: the bill's items of the period.
         booked: the ledger's items of the period.
     """
@@ -113,6 +114,7 @@ class TieOut:
     interrupted: tuple[Narrowed, ...] = ()
     prices: tuple[ImpliedPrice, ...] = ()
     final_days: tuple[date, ...] = ()
+    lines_without_rate: int = field(default=0, repr=False)
     billed: tuple[Billed, ...] = field(default=(), repr=False)
     booked: tuple[Booked, ...] = field(default=(), repr=False)
 
@@ -132,6 +134,11 @@ class TieOut:
         for finding in self.findings:
             sums[finding.name] += finding.amount
         return {name: sums[name] for name in ResidualName if name in sums}
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a part of the bill is not there: completed days that were never pulled, lines without a rate."""
+        return bool(self.missing_days or self.lines_without_rate)
 
     @property
     def variance(self) -> Decimal:
@@ -176,6 +183,7 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         family=names.family,
     )
     booked_here = [item for item in booked if period.start <= item.dims.day < period.end]
+    here = [row for row in rows if period.start <= row.day < period.end]
     billed_usd = sum((item.amount for item in billed_here), _ZERO)
     booked_usd = sum((item.cost for item in booked_here), _ZERO)
     missing = tuple(
@@ -195,12 +203,13 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         coverage=_coverage(billed_here, findings),
         findings=tuple(findings),
         missing_days=missing,
-        problems=evidence.problems + _problems(rows, booked_here, billed_here),
+        problems=evidence.problems + _problems(here, booked_here, billed_here),
         interrupted=tuple(narrowed),
         prices=implied_prices(
             billed_here, [pair for pair in matching.matched if period.start <= pair.dims.day < period.end]
         ),
         final_days=tuple(sorted(final_days)),
+        lines_without_rate=sum(row.without_rate for row in here),
         billed=tuple(billed_here),
         booked=tuple(booked_here),
     )
@@ -290,12 +299,26 @@ def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequenc
     problems: list[str] = []
     foreign = sorted({row.currency for row in rows if row.without_rate})
     if foreign:
-        problems.append(f"lines in {', '.join(foreign)} are left out: no exchange rate is known for their days")
+        lines = sum(row.without_rate for row in rows)
+        problems.append(
+            f"{lines} lines in {', '.join(foreign)} are left out: no exchange rate is known for their days; "
+            "spanledger bills rates FILE, then spanledger bills reparse"
+        )
+    currencies = sorted({row.currency for row in rows if row.kind == "cost" and row.amount_usd is not None})
+    if set(currencies) - {"USD", ""}:
+        problems.append(f"the bill is in {' and '.join(currencies)}: converted to US dollars at each day's rate")
     if not booked:
         problems.append("the ledger is empty here: nothing was booked for this provider in the period")
     if not billed:
         problems.append("the bill is empty here: the provider charged nothing, or nothing was synced")
-    negative = sum(1 for item in billed if item.amount < 0 and item.charge is Charge.USAGE)
+    negative = [
+        row.amount_usd
+        for row in rows
+        if row.kind == "cost" and row.charge == "usage" and row.amount_usd is not None and row.amount_usd < 0
+    ]
     if negative:
-        problems.append(f"{negative} usage lines are negative: corrections that the provider books as usage")
+        problems.append(
+            f"{len(negative)} usage lines are negative (${sum(negative):.2f} in all): corrections that the provider "
+            "books as usage; taken off where they say how many tokens, else counted as credits"
+        )
     return tuple(problems)
