@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -20,6 +22,7 @@ from spanledger.cli.commands.serve import ADDRESSES
 
 LOW_DISK_BYTES: Final = 1 << 30
 SKEW_SECONDS: Final = 60
+EXAMINE_SECONDS: Final = 180
 GROUP: Final = "opentelemetry_instrumentor"
 OURS: Final = "spanledger_"
 NEEDED_BY_SERVE: Final = ("clickhouse-connect", "chdb", "grpcio", "starlette", "uvicorn", "prometheus-client")
@@ -195,8 +198,9 @@ def sdks(_place: Place) -> Iterator[Finding]:
     if not ours:
         yield Finding(Level.fail, "capture", "our instrumentations are not registered", "pip install spanledger again")
         return
-    for name, point in sorted(ours.items()):
-        yield from _sdk(name, point)
+    for point in (point for _, point in sorted(ours.items())):
+        yield from _sdk(point)
+    yield from _examined()
     for name, point in sorted(found.items()):
         if name not in ours:
             continue
@@ -206,7 +210,7 @@ def sdks(_place: Place) -> Iterator[Finding]:
         yield Finding(Level.warn, "capture", what, mend)
 
 
-def _sdk(name: str, point: EntryPoint) -> Iterator[Finding]:
+def _sdk(point: EntryPoint) -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     needs: Sequence[str] = point.load()().instrumentation_dependencies()
@@ -220,6 +224,27 @@ def _sdk(name: str, point: EntryPoint) -> Iterator[Finding]:
         else:
             what = f"{requirement.name} {installed} is not instrumented: we need {requirement.specifier}"
             yield Finding(Level.warn, "capture", what, f"pip install -U {requirement.name}")
+
+
+def _examined() -> Iterator[Finding]:
+    """What the installed SDKs lack: all are imported for it, in a process of its own."""
+    command = [sys.executable, "-m", "spanledger.instrumentation.examine"]
+    try:
+        ran = subprocess.run(  # noqa: S603 - our own interpreter and module
+            command, capture_output=True, text=True, timeout=EXAMINE_SECONDS, check=True
+        )
+        found: list[dict[str, Any]] = json.loads(ran.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        mend = f"run it by hand: {' '.join(command)}"
+        yield Finding(Level.warn, "capture", f"the SDKs could not be examined: {type(error).__name__}", mend)
+        return
+    for one in found:
+        mend = f"pip install -U spanledger, or stay with {one['sdk']} {one['tested']}"
+        for line in one["problems"]:
+            yield Finding(Level.warn, "capture", line, mend)
+        if one["is_newer"] and not one["problems"]:
+            what = f"{one['sdk']} {one['version']} is newer than what was tested ({one['tested']}), and looks alike"
+            yield Finding(Level.warn, "capture", what, mend)
 
 
 def _installed(name: str) -> str | None:
