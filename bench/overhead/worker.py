@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from peers import client_classes, switch_on
 from provider import DELTAS, PROMPT, http_client
 
 MESSAGES = [{"role": "user", "content": PROMPT}]
@@ -29,31 +30,28 @@ def instrument(variant: str, tracer_provider: Any, meter_provider: Any) -> Calla
 
         instrumentation.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
         return instrumentation.flush
-    if variant.startswith("genai"):
-        from opentelemetry.instrumentation.genai.anthropic import AnthropicInstrumentor
-        from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
-
-        for instrumentor in (OpenAIInstrumentor(), AnthropicInstrumentor()):
-            instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
-    if variant == "tokenid":
-        import tokenid
-
-        tokenid.init(service_name="bench")
+    switch_on(variant.partition("+")[0], tracer_provider, meter_provider, discarding_processor)
     return lambda: None
 
 
-def providers(*, metrics: bool) -> tuple[Any, Any]:
-    """A tracer provider whose batch processor throws spans away, and a meter provider where wanted."""
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
+def discarding_processor() -> Any:
+    """A batch processor that throws spans away."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
     class Discard(SpanExporter):
         def export(self, spans: Any) -> Any:
             return SpanExportResult.SUCCESS
 
+    return BatchSpanProcessor(Discard())
+
+
+def providers(*, metrics: bool) -> tuple[Any, Any]:
+    """A tracer provider whose batch processor throws spans away, and a meter provider where wanted."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
     tracer_provider = TracerProvider()
-    tracer_provider.add_span_processor(BatchSpanProcessor(Discard()))
+    tracer_provider.add_span_processor(discarding_processor())
     trace.set_tracer_provider(tracer_provider)
     if not metrics:
         return tracer_provider, None
@@ -63,13 +61,11 @@ def providers(*, metrics: bool) -> tuple[Any, Any]:
     return tracer_provider, MeterProvider(metric_readers=[InMemoryMetricReader()])
 
 
-def calls() -> dict[str, Callable[[], tuple[float, ...]]]:
+def calls(variant: str) -> dict[str, Callable[[], tuple[float, ...]]]:
     """One call by scenario; each returns its marks: start, end, and for streams the first and the last chunk."""
-    import anthropic
-    import openai
-
-    chat = openai.OpenAI(api_key="none", max_retries=0, http_client=http_client("openai")).chat.completions
-    messages = anthropic.Anthropic(api_key="none", max_retries=0, http_client=http_client("anthropic")).messages
+    openai, anthropic = client_classes(variant)
+    chat = openai(api_key="none", max_retries=0, http_client=http_client("openai")).chat.completions
+    messages = anthropic(api_key="none", max_retries=0, http_client=http_client("anthropic")).messages
     asked = {"model": "gpt-4o", "messages": MESSAGES, "temperature": 0.2, "max_completion_tokens": 400, "top_p": 0.9}
     told = {"model": "claude-haiku-4-5", "messages": MESSAGES, "max_tokens": 400, "stop_sequences": ["END"]}
     clock = time.perf_counter
@@ -139,9 +135,10 @@ def main() -> None:
         importlib.import_module(sdk.split()[0])
     tracer_provider, meter_provider = providers(metrics=metrics)
     before, memory, modules = time.perf_counter(), resident_mib(), len(sys.modules)
-    flush_variant = instrument(options.variant, tracer_provider, meter_provider)
+    bare = options.variant.startswith("bare")
+    flush_variant = (lambda: None) if bare else instrument(options.variant, tracer_provider, meter_provider)
     ready = time.perf_counter()
-    by_scenario = calls()
+    by_scenario = calls(options.variant)
 
     def flush() -> None:
         flush_variant()
