@@ -375,3 +375,27 @@ def test_the_same_as_without_us(switch_on: Any, client: Any, style: Any, provide
     bare = seen(client, style, provider, reply)
     switch_on()
     assert seen(client, style, provider, reply) == bare
+
+
+def test_a_stream_belongs_where_it_was_asked_for(on: Any, client: Any, style: Any, provider: Any, reply: Any) -> None:
+    from spanledger.instrumentation import labels
+
+    tracer = on.tracer_provider.get_tracer("app")
+    provider.replies.append(reply(events=pieces()))
+    with labels(team_id="search"), tracer.start_as_current_span("request") as request:
+        stream = style.call(lambda: client.chat(MODEL, MESSAGES, stream=True))
+    if style.is_async:
+
+        async def read() -> None:
+            async for _ in stream:
+                pass
+
+        asyncio.run(read())
+    else:
+        list(stream)
+    span = next(span for span in on.spans() if span.name == f"chat {MODEL}")
+    assert span.parent.span_id == request.get_span_context().span_id
+    assert span.attributes["spanledger.team_id"] == "search"
+    assert {name.removeprefix("spanledger.usage.") for name in span.attributes if "spanledger.usage" in name} == set(
+        CLASSES
+    )

@@ -7,11 +7,14 @@ request is sent when the first piece is asked for; the call starts then.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version as version_of
 from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Final
+
+from opentelemetry.context import Context, attach, detach, get_current
 
 from spanledger.instrumentation import _ollama as documents
 from spanledger.instrumentation._answer import Endpoint, StreamReader
@@ -42,9 +45,7 @@ class Ollama:
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
-        from importlib.metadata import version as version_of  # the SDK's module does not tell
-
-        version = version_of(self.name)
+        version = version_of(self.name)  # the SDK's module does not tell
         patches = Patches()
         hooks = _Hooks(version, recorder, problems, patches)
         for name, wrapper in (("Client", hooks.request), ("AsyncClient", hooks.request_async)):
@@ -70,7 +71,7 @@ class _Hooks:
         if endpoint is None:
             return wrapped(*args, **kwargs)
         if kwargs.get("stream"):
-            return self._stream(endpoint, wrapped, instance, args, kwargs)
+            return self._stream(endpoint, wrapped(*args, **kwargs), instance, kwargs, get_current())
         call = self._begin(endpoint, instance, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
@@ -87,7 +88,8 @@ class _Hooks:
         if endpoint is None:
             return await wrapped(*args, **kwargs)
         if kwargs.get("stream"):
-            return self._stream_async(endpoint, await wrapped(*args, **kwargs), instance, kwargs)
+            chunks = await wrapped(*args, **kwargs)
+            return self._stream_async(endpoint, chunks, instance, kwargs, get_current())
         call = self._begin(endpoint, instance, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
@@ -100,41 +102,50 @@ class _Hooks:
         return answer
 
     def _stream(
-        self, endpoint: Endpoint, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        endpoint: Endpoint,
+        chunks: Generator[Any, None, None],
+        client: Any,
+        kwargs: dict[str, Any],
+        asked_in: Context,
     ) -> Generator[Any, None, None]:
-        call = self._begin(endpoint, client, kwargs)
-        chunks: Generator[Any, None, None] = wrapped(*args, **kwargs)
         with closing(chunks):
+            with _attached(asked_in):
+                call = self._begin(endpoint, client, kwargs)
+                try:
+                    first: list[Any] = list(islice(chunks, 1))
+                except BaseException as error:
+                    self._failed(call, error)
+                    raise
+                self._sent(call)
             if call is None:
+                yield from first
                 yield from chunks
-                return
-            try:
-                first: list[Any] = list(islice(chunks, 1))
-            except BaseException as error:
-                self._failed(call, error)
-                raise
-            self._sent(call)
-            yield from watch(chain(first, chunks), call, self._reader(call))
+            else:
+                yield from watch(chain(first, chunks), call, self._reader(call))
 
     async def _stream_async(
-        self, endpoint: Endpoint, chunks: Any, client: Any, kwargs: dict[str, Any]
+        self,
+        endpoint: Endpoint,
+        chunks: AsyncGenerator[Any, None],
+        client: Any,
+        kwargs: dict[str, Any],
+        asked_in: Context,
     ) -> AsyncGenerator[Any, None]:
-        call = self._begin(endpoint, client, kwargs)
         async with aclosing(chunks):
-            if call is None:
-                async for chunk in chunks:
-                    yield chunk
-                return
             first: list[Any] = []
-            try:
-                async for chunk in chunks:
-                    first.append(chunk)
-                    break
-            except BaseException as error:
-                self._failed(call, error)
-                raise
-            self._sent(call)
-            watching: Any = watch_async(_joined(first, chunks), call, self._reader(call))
+            with _attached(asked_in):
+                call = self._begin(endpoint, client, kwargs)
+                try:
+                    async for chunk in chunks:
+                        first.append(chunk)
+                        break
+                except BaseException as error:
+                    self._failed(call, error)
+                    raise
+                self._sent(call)
+            rest: Any = _joined(first, chunks)
+            watching: Any = rest if call is None else watch_async(rest, call, self._reader(call))
             async with aclosing(watching):
                 async for chunk in watching:
                     yield chunk
@@ -167,7 +178,9 @@ class _Hooks:
             fingerprint_key=self._recorder.settings.fingerprint_key,
         )
 
-    def _failed(self, call: Call, error: BaseException) -> None:
+    def _failed(self, call: Call | None, error: BaseException) -> None:
+        if call is None:
+            return
         try:
             status = fields(error).get("status_code")
             call.status_code = status if isinstance(status, int) and status > 0 else None
@@ -189,7 +202,9 @@ class _Hooks:
             call.finish()
             self._problems.ours("ending a call", error)
 
-    def _sent(self, call: Call) -> None:
+    def _sent(self, call: Call | None) -> None:
+        if call is None:
+            return
         call.status_code = 200  # the SDK raises for anything else
         self._recorder.leave(call)
 
@@ -197,6 +212,16 @@ class _Hooks:
         assert call.endpoint.new_reader is not None
         call.reader = reader = call.endpoint.new_reader(False, self._recorder.settings.capture_content)
         return reader
+
+
+@contextmanager
+def _attached(context: Context) -> Generator[None, None, None]:
+    """A stream belongs where it was asked for, also when it is read elsewhere."""
+    token = attach(context)
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 async def _joined(first: list[Any], rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
