@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,16 @@ def test_dependencies(requirement: str) -> None:
     name, bound = found.groups()
     oldest = OLDEST[name]
     assert oldest == bound or oldest == f"{bound}.0"
+
+
+def test_every_sdk_has_an_entry_point() -> None:
+    pytest.importorskip("opentelemetry.instrumentation")
+    points: dict[str, str] = PROJECT["project"]["entry-points"]["opentelemetry_instrumentor"]
+    found = {name: EntryPoint(name, target, "opentelemetry_instrumentor").load().sdk for name, target in points.items()}
+    assert found == {f"spanledger_{name.replace('-', '_')}": name for name in SDKS}
+
+
+@pytest.mark.parametrize("sdk", SDKS.values(), ids=list(SDKS))
+def test_every_sdk_has_a_patcher(sdk: Any) -> None:
+    home, _, name = sdk.patcher.partition(":")
+    assert callable(getattr(import_module(home), name).patch)
