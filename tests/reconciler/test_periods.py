@@ -54,12 +54,22 @@ def test_a_restatement_is_an_adjustment_of_the_next_closing(books: Books, capsys
     books.bill("restated", calls=2)
     assert periods(books, "restated", capsys, "close", DAY)[0] == 0
     books.bill("restated", calls=2, discount="0.9")
-    assert "billed -0.7 USD" in periods(books, "restated", capsys, "list")[1]
+    listed = periods(books, "restated", capsys, "list")[1]
+    assert "billed -0.7 USD" in listed
+    assert "rate_difference -0.7 USD" in listed
     books.calls("restated", count=1, day=1)
     books.bill("restated", calls=1, day=1)
     _, out, _ = periods(books, "restated", capsys, "close", NEXT)
     assert json.loads(out)["body"]["adjustments"] == [
-        {"period": DAY, "connection": "prod", "billed_usd": "-0.7", "booked_usd": "0"}
+        {
+            "period": DAY,
+            "connection": "prod",
+            "billed_usd": "-0.7",
+            "booked_usd": "0",
+            "was": {"billed_usd": "7", "booked_usd": "7"},
+            "now": {"billed_usd": "6.3", "booked_usd": "7"},
+            "residuals": {"rate_difference": "-0.7"},
+        }
     ]
     assert "restated since" not in periods(books, "restated", capsys, "list")[1]
 
@@ -102,3 +112,51 @@ def test_what_is_not_final_or_not_synced_does_not_close(books: Books, capsys: py
     assert "1 days were never synced" in err
     assert periods(books, "gap", capsys, "close", "2026-09-02..2026-09-03", "--force")[0] == 0
     assert "is not over" in periods(books, "gap", capsys, "close", "2099-01")[2]
+
+
+def test_a_second_restatement_adjusts_only_what_is_new(books: Books, capsys: pytest.CaptureFixture[str]):
+    """Each closing states the change since the last word about a period, so that all statements sum to what is now."""
+    books.calls("again", count=2)
+    books.bill("again", calls=2)
+    assert periods(books, "again", capsys, "close", DAY)[0] == 0
+    told = []
+    for day, discount in ((1, "0.9"), (2, "0.95")):
+        books.bill("again", calls=2, discount=discount)
+        books.calls("again", count=1, day=day)
+        books.bill("again", calls=1, day=day)
+        _, out, _ = periods(books, "again", capsys, "close", f"2026-09-{3 + day:02}")
+        told.append([change["billed_usd"] for change in json.loads(out)["body"]["adjustments"]])
+    assert told == [["-0.7"], ["0.35"]]
+    assert periods(books, "again", capsys, "verify")[1] == "3 statements verified\n"
+
+
+def test_no_day_is_stated_twice(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("overlap", count=1)
+    books.bill("overlap", calls=1)
+    assert periods(books, "overlap", capsys, "close", DAY)[0] == 0
+    code, _, err = periods(books, "overlap", capsys, "close", "2026-09", "--force")
+    assert (code, "days in common with 2026-09-03, which is closed" in err) == (2, True)
+    periods(books, "overlap", capsys, "reopen", DAY, "--reason", "the month as a whole")
+    assert periods(books, "overlap", capsys, "close", "2026-09", "--force")[0] == 0
+
+
+def test_an_offline_chain_shows_what_was_removed_or_reordered(
+    books: Books, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    books.calls("chain", count=1)
+    books.bill("chain", calls=1)
+    lines = [periods(books, "chain", capsys, "close", DAY)[1]]
+    lines.append(periods(books, "chain", capsys, "reopen", DAY, "--reason", "a line was missing")[1])
+    lines.append(periods(books, "chain", capsys, "close", DAY)[1])
+    document = tmp_path / "chain.jsonl"
+    offline = ["periods", "verify", str(document), "--data", str(tmp_path / "nowhere")]
+    for kept, said in (
+        ((0, 1, 2), ""),
+        ((0, 2), "one was removed"),
+        ((1, 0, 2), "one was removed"),
+        ((1, 2), "removed"),
+    ):
+        document.write_text("".join(lines[n] for n in kept))
+        assert run(offline) == (2 if said else 0)
+        assert said in capsys.readouterr().err
+    assert json.loads(lines[1])["body"]["reason"] == "a line was missing"

@@ -79,6 +79,8 @@ def list_(
             f"restated since: {change['period']}, {change['connection']}: billed {change['billed_usd']} USD, "
             f"booked {change['booked_usd']} USD; an adjustment of the next period that is closed"
         )
+        for name, amount in change["residuals"].items():
+            output.say(f"  {name} {amount} USD")
 
 
 def show(

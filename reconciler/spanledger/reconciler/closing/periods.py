@@ -7,8 +7,7 @@ that is closed. Reopening needs a reason and is an entry of the same chain.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
@@ -18,14 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from spanledger.ledger.client import store_errors
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.closing.chargeback import Chargeback, by_owner
+from spanledger.reconciler.closing.entry import Entry
 from spanledger.reconciler.closing.sql import load
+from spanledger.reconciler.closing.totals import Totals, stated_totals
 from spanledger.reconciler.statements import GENESIS, Statement, close, parse, verify
 from spanledger.reconciler.tieout.items import ResidualName
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.report import tie_out_period
 from spanledger.reconciler.tieout.run import Period, TieOut
 from spanledger.reconciler.windows import midnight
-from spanledger.semconv.money import parse as parse_money
 from spanledger.semconv.money import text
 
 SHARES_BY: Final = ("team", "feature")
@@ -34,18 +34,6 @@ SHARES_BY: Final = ("team", "feature")
 
 class PeriodStateError(ValueError):
     """A period cannot be closed or reopened now; the text says why and what to do, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the log."""
-
-    number: int
-    period: str
-    action: str
-    reason: str
-    statement: Statement
-    recorded_at: datetime
 
 
 class Periods:
@@ -93,6 +81,11 @@ class Periods:
             raise PeriodStateError(
                 f"{period.name} is closed already: spanledger periods reopen it first, with a reason"
             )
+        overlapping = [name for name in _closed(log) if _overlap(Period.parse(name), period)]
+        if overlapping:
+            raise PeriodStateError(
+                f"{period.name} has days in common with {overlapping[0]}, which is closed: no day is stated twice"
+            )
         if period.end > today:
             raise PeriodStateError(f"{period.name} is not over before {period.end}: close it then")
         results = self._tie_out(period, today)
@@ -130,7 +123,7 @@ class Periods:
         }
         return self._append(log, body, reason=reason.strip(), key=key)
 
-    def restatements(self, today: date) -> list[dict[str, str]]:
+    def restatements(self, today: date) -> list[dict[str, Any]]:
         """What has changed at closed periods since they were stated: the next closing's adjustments."""
         return self._adjustments(self.log(), today)
 
@@ -166,24 +159,17 @@ class Periods:
             for owner, amount in by_owner(shares).items()
         ]
 
-    def _adjustments(self, log: Sequence[Entry], today: date) -> list[dict[str, str]]:
+    def _adjustments(self, log: Sequence[Entry], today: date) -> list[dict[str, Any]]:
         """Current totals of closed periods minus everything that was stated about them so far."""
-        found: list[dict[str, str]] = []
+        found: list[dict[str, Any]] = []
         for name in _closed(log):
-            stated = _stated(log, name)
-            current = {r.connection: (r.billed_usd, r.booked_usd) for r in self._tie_out(Period.parse(name), today)}
-            for connection in sorted(stated.keys() | current.keys()):
-                old = stated.get(connection, (Decimal(0), Decimal(0)))
-                new = current.get(connection, (Decimal(0), Decimal(0)))
-                if new != old:
-                    found.append(
-                        {
-                            "period": name,
-                            "connection": connection,
-                            "billed_usd": text(new[0] - old[0]),
-                            "booked_usd": text(new[1] - old[1]),
-                        }
-                    )
+            stated = stated_totals(log, name)
+            current = {r.connection: Totals.of(r) for r in self._tie_out(Period.parse(name), today)}
+            found += [
+                {"period": name, "connection": connection, **difference}
+                for connection in sorted(stated.keys() | current.keys())
+                if (difference := current.get(connection, Totals()).minus(stated.get(connection, Totals())))
+            ]
         return found
 
     def _append(
@@ -211,6 +197,10 @@ def _closed(log: Sequence[Entry]) -> list[str]:
     return [name for name, action in last.items() if action == "close"]
 
 
+def _overlap(one: Period, other: Period) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
 def _check_final(period: Period, results: Sequence[TieOut]) -> None:
     if not results:
         raise PeriodStateError(f"{period.name} has no bill: spanledger sync first, or close it with --force")
@@ -219,6 +209,11 @@ def _check_final(period: Period, results: Sequence[TieOut]) -> None:
             raise PeriodStateError(
                 f"{period.name}, {result.connection}: {len(result.missing_days)} days were never synced, the first is "
                 f"{result.missing_days[0]}: spanledger sync --since {result.missing_days[0]}, or close with --force"
+            )
+        if result.lines_without_rate:
+            raise PeriodStateError(
+                f"{period.name}, {result.connection}: {result.lines_without_rate} lines have no exchange rate: "
+                "spanledger bills rates FILE, then spanledger bills reparse, or close with --force"
             )
         if result.residuals().get(ResidualName.NOT_FINAL_YET):
             raise PeriodStateError(
@@ -236,23 +231,3 @@ def _connection(result: TieOut) -> dict[str, object]:
         "residuals": {name.value: text(amount) for name, amount in result.residuals().items()},
         "missing_days": [day.isoformat() for day in result.missing_days],
     }
-
-
-def _stated(log: Sequence[Entry], period: str) -> dict[str, tuple[Decimal, Decimal]]:
-    """Billed and booked by connection as last closed, later adjustments included."""
-    stated: dict[str, tuple[Decimal, Decimal]] = {}
-    for entry in log:
-        body = entry.statement.body
-        if entry.period == period and entry.action == "close":
-            stated = {
-                c["name"]: (parse_money(c["billed_usd"]), parse_money(c["booked_usd"])) for c in body["connections"]
-            }
-            continue
-        for change in body.get("adjustments", ()):
-            if change["period"] == period:
-                billed, booked = stated.get(change["connection"], (Decimal(0), Decimal(0)))
-                stated[change["connection"]] = (
-                    billed + parse_money(change["billed_usd"]),
-                    booked + parse_money(change["booked_usd"]),
-                )
-    return stated
