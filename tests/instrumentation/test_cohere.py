@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from opentelemetry import trace
 from spanledger import instrumentation
 from spanledger.instrumentation import label_client, labels
 from spanledger.instrumentation._sdks import SDKS
+from spanledger.semconv.prices import PriceBook
+from spanledger.semconv.prices.overrides_file import load_overrides
 
 cohere = pytest.importorskip("cohere")
 httpx: Any = pytest.importorskip("httpx")
@@ -441,6 +444,15 @@ def test_reranking_is_billed_by_the_search(on: Any, client: Client, provider: An
     assert "gen_ai.usage.cost" not in attributes
 
 
+def test_a_rate_that_was_agreed_on_prices_searches(switch_on: Any, tmp_path: Path, provider: Any, reply: Any) -> None:
+    rates = tmp_path / "prices.toml"
+    rates.write_text('[[rates]]\nprovider = "cohere"\nmodel = "rerank-*"\nper_thousand = { rerank_searches = 2 }\n')
+    telemetry = switch_on(prices=PriceBook(load_overrides(rates)))
+    provider.replies.append(reply(RANKED))
+    sdk(provider).rerank(model="rerank-v3.5", query="sky", documents=["a", "b"])
+    assert telemetry.attributes()["spanledger.cost.total"] == "0.004"
+
+
 def test_classification(on: Any, client: Client, provider: Any, reply: Any) -> None:
     document = {"id": "class-1", "classifications": [], "meta": {"billed_units": {"classifications": 3.0}}}
     provider.replies.append(reply(document))
@@ -490,7 +502,7 @@ def test_usage(on: Any, provider: Any, reply: Any, case: str) -> None:
 @pytest.mark.parametrize(
     ("billed", "classes"),
     [
-        ({"images": 2}, {"count.input_images": 2}),
+        ({"images": 2}, {"count.images": 2}),
         ({"image_tokens": 500}, {"input_image": 500}),
         ({"input_tokens": 700, "image_tokens": 500}, {"input_uncached": 200, "input_image": 500}),
         ({"text_tokens": 20, "image_tokens": 500}, {"input_uncached": 20, "input_image": 500}),

@@ -42,7 +42,7 @@ _UNITS: Final = (
     ("search_units", "rerank_searches"),
     ("classifications", "classifications"),
     ("pages", "input_document_pages"),
-    ("images", "input_images"),
+    ("images", "images"),
 )
 
 

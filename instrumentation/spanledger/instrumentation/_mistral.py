@@ -28,7 +28,7 @@ _KEYS: Final = (
     "agent_id",
 )
 # What a conversation's connectors did, by the names that the price book has for it.
-_CONNECTORS: Final = {"web_search": "web_searches"}
+_CONNECTORS: Final = {"web_search": "web_searches", "code_interpreter": "code_executions"}
 
 
 def _read_request(request: Document, found: dict[str, Any]) -> None:
