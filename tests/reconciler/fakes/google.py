@@ -36,6 +36,8 @@ class Billed:
     currency: str = "USD"
     cost_type: str = "regular"
     labels: dict[str, str] = field(default_factory=dict)
+    resource: str | None = None
+    """Of the detailed table."""
     day: str = ""
     """The Pacific day, as BigQuery would compute it."""
 
@@ -104,7 +106,8 @@ class FakeGoogle(Fake):
             kept = json.dumps([{"key": key, "value": row.labels[key]} for key in sorted(labels) if key in row.labels])
             place = [
                 row.day or row.at.date().isoformat(), row.month, row.service, "SKU-1", row.sku, row.project,
-                "us-central1", row.currency, row.cost_type, kept, None,
+                "us-central1", row.currency, row.cost_type, kept,
+                row.resource if "resource.global_name AS resource" in body["query"] else None,
             ]  # fmt: skip
             if "UNNEST(credits)" in body["query"]:
                 cells += [[*place, None, f"{kind}: {name}", amount, None] for kind, name, amount in row.credits]

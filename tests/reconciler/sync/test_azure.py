@@ -169,11 +169,14 @@ def test_only_the_newest_run_of_an_export_counts(rig, entra):
 
 
 def test_an_export_folder_on_this_machine(rig, tmp_path: Path):
-    """The same layout on disk needs no credential."""
+    """The same layout on disk needs no credential; the user's own meter table holds there, too."""
     for name, body in export("aaa", "2026-11-19T07:00:00Z", focus("9")).items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-    made = rig(None, "azure_openai", settings={"source": "export", "export": str(tmp_path)}, hosts={"x": FakeEntra()})
+    meters = tmp_path / "meters.csv"
+    meters.write_text("meter,model,token_class\ngpt 4.1 Inp glbl Tokens,our-fine-tune,input_audio\n")
+    settings = {"source": "export", "export": str(tmp_path), "meters": str(meters)}
+    made = rig(None, "azure_openai", settings=settings, hosts={"x": FakeEntra()})
     made.sync()
-    assert made.total() == 9
+    assert made.lines("amount, model, token_class") == [(9, "our-fine-tune", "input_audio")]

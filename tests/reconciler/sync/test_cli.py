@@ -72,7 +72,9 @@ def test_the_whole_way_of_a_bill(cli, provider, org):
     assert {found["since"] for found in pulled["streams"]} == {str(datetime.now(UTC).date() - timedelta(days=29))}
     lines = {found["stream"]: found["lines"] for found in pulled["streams"]}
     assert (code, lines["costs"], lines["usage.completions"]) == (0, 1, 2)
-    code, out, _ = cli("sync", "prod", "--since", str(DAY), "--until", str(DAY + timedelta(days=1)))
+    code, out, _ = cli(
+        "sync", "prod", "--stream", "costs", "--since", str(DAY), "--until", str(DAY + timedelta(days=1))
+    )
     assert (code, "costs" in out) == (0, True)
     code, out, _ = cli(
         "query", f"SELECT model, amount FROM bill_lines WHERE org_id = '{org}' AND kind = 'cost'", "--format", "json"
@@ -86,7 +88,7 @@ def test_the_whole_way_of_a_bill(cli, provider, org):
     assert (code, "1. Sign in" in out) == (1, True)
     code, _, err = cli("connections", "rotate", "prod", "--secret", "admin_key=env:ADMIN")
     assert (code, "keeps its old secret" in err) == (1, True)
-    assert cli("sync", "prod")[0] == 1
+    assert cli("sync", "prod", "--stream", "costs")[0] == 1
     assert "bill lines of 2 days" in cli("connections", "remove", "prod", "--purge")[1]
 
 

@@ -124,3 +124,16 @@ def test_a_table_name_is_checked_before_it_gets_near_sql(rig, fake):
     made = rig(fake, "google", settings={"table": "a.b.c`; DROP"}, secrets={"service_account_key": fake.key_file})
     with pytest.raises(ValueError, match=r"project\.dataset\.table"):
         made.sync("2026-11-01", "2026-11-06")
+
+
+def test_the_detailed_table_keeps_resources(rig, fake):
+    """Only when asked for: the standard table has no such column."""
+    endpoint = "//aiplatform.googleapis.com/projects/1/locations/us-central1/endpoints/7"
+    fake.rows = [Billed(at(3), "Gemini 3 Flash Text Input", "1", used="1", resource=endpoint)]
+    for detailed, resource in (("on", endpoint), ("off", "")):
+        made = rig(
+            fake, "google", settings={"table": TABLE, "detailed": detailed},
+            secrets={"service_account_key": fake.key_file}, name=f"detailed-{detailed}",
+        )  # fmt: skip
+        made.sync("2026-11-01", "2026-11-06")
+        assert made.lines("dimensions['resource']") == [(resource,)]

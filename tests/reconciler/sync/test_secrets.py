@@ -11,6 +11,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote, quote_plus
 
 import pytest
 from fakes.azure import SUBSCRIPTION, TENANT, FakeCostManagement, FakeEntra
@@ -138,6 +139,14 @@ def test_the_redactor_knows_every_line_of_a_key():
     """A multi-line private key is taken out line by line; short values would blank out innocent text."""
     redactor = Redactor([Secret("-----BEGIN\nAbCdEfGh\n-----END"), Secret("ab")])
     assert redactor.clean("got AbCdEfGh ab") == "got *** ab"
+
+
+def test_the_redactor_knows_a_key_as_forms_and_json_spell_it():
+    """Azure's secrets hold ``~`` and ``+``; a quote in a password is escaped in JSON."""
+    redactor = Redactor([Secret('p+s/w~r d"1')])
+    said = [quote_plus('p+s/w~r d"1'), quote('p+s/w~r d"1', safe=""), json.dumps({"got": 'p+s/w~r d"1'})]
+    assert [redactor.clean(each) for each in said] == ["***", "***", '{"got": "***"}']
+    assert redactor.clean_bytes(said[0].encode()) == b"***"
 
 
 def test_the_canary_shows_up_nowhere(rig, caplog: pytest.LogCaptureFixture, capfd):

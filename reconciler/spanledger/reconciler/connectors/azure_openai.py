@@ -153,6 +153,7 @@ class AzureOpenAI(Connector):
         return self.readers(opening.settings)
 
     def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
+        meters = read_meters(Path(settings["meters"])) if settings.get("meters") else {}
         if settings["source"] == "export":
             place = settings["export"]
             is_remote = place.startswith(("https://", "http://"))
@@ -160,12 +161,11 @@ class AzureOpenAI(Connector):
                 ExportStream(
                     name="cost",
                     locate=_BlobExports(place).locate if is_remote else partial(_local_exports, Path(place)),
-                    options=FormatOptions(provider=PROVIDER),
+                    options=FormatOptions(provider=PROVIDER, meters=meters),
                     store_api=partial(_blob_api, place) if is_remote else _same,
                     permission=BLOB_PERMISSION,
                 ),
             )
-        meters = read_meters(Path(settings["meters"])) if settings.get("meters") else {}
         query = _Query(
             scope=settings["scope"].rstrip("/"),
             cost_type=settings["cost_type"],

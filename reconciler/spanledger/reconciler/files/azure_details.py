@@ -5,7 +5,7 @@ Column names differ by agreement only in their case; they are read without regar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,16 +30,12 @@ _CHARGES: Final = {
 _DATE_FORMATS: Final = ("%m/%d/%Y", "%Y-%m-%d", "%Y%m%d")
 
 
-def _no_meters() -> dict[str, tuple[str, str]]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureDetailsReader:
     """Reads cost detail rows; ``meters`` is the user's own meter table (see `read_meter`)."""
 
     provider: str = "azure_openai"
-    meters: dict[str, tuple[str, str]] = field(default_factory=_no_meters)
+    meters: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
     @property
     def required(self) -> tuple[str, ...]:

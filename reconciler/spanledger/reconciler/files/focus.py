@@ -7,8 +7,8 @@ has no columns for model and token class: they are read from the SKU in the vend
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -92,10 +92,12 @@ class FocusReader:
     Attributes:
         provider: the ledger's word for whoever bills; ``""`` reads it from the row.
         all_services: keep rows of clouds that are no model use.
+        meters: the user's own table of Azure's meters.
     """
 
     provider: str = ""
     all_services: bool = False
+    meters: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -120,7 +122,7 @@ class FocusReader:
         if billed is None:
             raise RowError("BilledCost is empty; FOCUS requires it")
         used, unit = _quantity(row)
-        sku = _sku(provider, service, row)
+        sku = _sku(provider, service, row, self.meters)
         if charge is Charge.USAGE and not sku.token_class:
             remarks.note("unclassified")
         yield BillLine(
@@ -202,7 +204,7 @@ def _quantity(row: Row) -> tuple[Decimal | None, str]:
     return scaled(number(row, "PricingQuantity"), cell(row, "PricingUnit"))
 
 
-def _sku(provider: str, service: str, row: Row) -> _Sku:
+def _sku(provider: str, service: str, row: Row, meters: Mapping[str, tuple[str, str]]) -> _Sku:
     model = cell(row, "x_Model", "x_ModelName", "x_ModelId")
     own_class = cell(row, "x_TokenClass", "x_TokenType")
     meter = _METERS.get(cell(row, "SkuMeter").lower(), "")
@@ -215,7 +217,7 @@ def _sku(provider: str, service: str, row: Row) -> _Sku:
             usage.is_batch,
         )
     if provider == "azure_openai":
-        found = read_meter(cell(row, "x_SkuMeterName", "SkuMeter", "ChargeDescription"))
+        found = read_meter(cell(row, "x_SkuMeterName", "SkuMeter", "ChargeDescription"), meters)
         return _Sku(model or found.model, meter or found.token_class, found.service_tier, found.is_batch)
     if provider in ("google", "google_vertex"):
         sku = read_sku(cell(row, "x_SkuDescription", "ChargeDescription", "SkuMeter"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ class FormatOptions:
         provider: who bills, in the ledger's words.
         currency: of amounts without one.
         all_services: keep a cloud's rows that are no model use.
+        meters: the user's own table of Azure's meters (see `spanledger.reconciler.connectors.azure_meters.read_meter`).
     """
 
     format: str = "auto"
@@ -35,6 +36,7 @@ class FormatOptions:
     provider: str = ""
     currency: str = ""
     all_services: bool = False
+    meters: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
 
 def reader_for(options: FormatOptions, columns: Sequence[str], name: str) -> RowReader:
@@ -62,11 +64,11 @@ def _choose(options: FormatOptions, columns: Sequence[str], name: str) -> RowRea
     if options.format == "auto":
         return _detect(options, columns, known, name)
     if options.format == "focus":
-        return FocusReader(provider=options.provider, all_services=options.all_services)
+        return _focus(options)
     if options.format == "cur":
         return CurReader(provider=options.provider or "aws_bedrock")
     if options.format == "azure":
-        return AzureDetailsReader(provider=options.provider or "azure_openai")
+        return _azure(options)
     if options.format == "generic":
         return _mapped(GENERIC, options)
     if options.format in known:
@@ -78,11 +80,11 @@ def _detect(options: FormatOptions, columns: Sequence[str], known: dict[str, Csv
     present = set(columns)
     lower = {column.lower() for column in columns}
     if {"BilledCost", "ChargePeriodStart"} <= present:
-        return FocusReader(provider=options.provider, all_services=options.all_services)
+        return _focus(options)
     if "line_item_unblended_cost" in present:
         return CurReader(provider=options.provider or "aws_bedrock")
     if {"metercategory", "metername"} <= lower:
-        return AzureDetailsReader(provider=options.provider or "azure_openai")
+        return _azure(options)
     for mapping in known.values():
         if set(MappedReader(mapping=mapping).required) <= present:
             return _mapped(mapping, options)
@@ -96,3 +98,11 @@ def _detect(options: FormatOptions, columns: Sequence[str], known: dict[str, Csv
 
 def _mapped(mapping: CsvMapping, options: FormatOptions) -> MappedReader:
     return MappedReader(mapping=mapping, provider=options.provider, currency=options.currency)
+
+
+def _focus(options: FormatOptions) -> FocusReader:
+    return FocusReader(provider=options.provider, all_services=options.all_services, meters=options.meters)
+
+
+def _azure(options: FormatOptions) -> AzureDetailsReader:
+    return AzureDetailsReader(provider=options.provider or "azure_openai", meters=options.meters)

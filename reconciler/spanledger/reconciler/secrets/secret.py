@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NoReturn
+from urllib.parse import quote, quote_plus
 
 _MASK = "***"
 
@@ -47,9 +49,11 @@ class Redactor:
     def learn(self, secret: Secret) -> None:
         """Remember one more (a token that was issued meanwhile). Very short values would blank out innocent text."""
         value = secret.reveal()
-        for form in {value, *value.splitlines()}:
-            if len(form) >= 6 and form not in self._values:
-                self._values.append(form)
+        for plain in {value, *value.splitlines()}:
+            # An echo may be a piece of JSON or of a form.
+            for form in (plain, json.dumps(plain)[1:-1], quote(plain, safe=""), quote_plus(plain)):
+                if len(form) >= 6 and form not in self._values:
+                    self._values.append(form)
         self._values.sort(key=len, reverse=True)
 
     def clean(self, said: str) -> str:
