@@ -169,7 +169,22 @@ def test_retries_are_one_call(on: Any, clients: Any, style: Any, provider: Any, 
     style.call(lambda: client.chat.completions.create(model="gpt-4o", messages=MESSAGES))
     assert on.attributes()["http.response.status_code"] == 200
     assert on.attributes()["spanledger.request_id"] == "req_2"
+    assert on.attributes()["http.request.resend_count"] == 1
     assert len(provider.requests) == 2
+
+
+def test_retries_in_vain_are_one_call(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    import openai
+
+    provider.replies += [
+        reply({"error": {"message": "slow down"}}, status=429, headers={"retry-after-ms": "1"}) for _ in range(3)
+    ]
+    client = clients.openai(f"{style.prefix}OpenAI", max_retries=2)
+    with pytest.raises(openai.RateLimitError):
+        style.call(lambda: client.chat.completions.create(model="gpt-4o", messages=MESSAGES))
+    assert on.attributes()["http.response.status_code"] == 429
+    assert on.attributes()["http.request.resend_count"] == 2
+    assert "spanledger.cost.total" not in on.attributes()
 
 
 def test_embeddings(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:

@@ -84,6 +84,7 @@ class Call:
         "reader",
         "recorder",
         "request",
+        "resends",
         "span",
         "started_ns",
         "started_wall_ns",
@@ -120,6 +121,8 @@ class Call:
     usage_was_asked_for: bool
     headers: Mapping[str, str] | None
     status_code: int | None
+    resends: int
+    """How often the SDK sent the request again; only the last attempt can be billed."""
     answer: Answer | None
     document: bytes | None
     reader: StreamReader | None
@@ -138,6 +141,7 @@ class Call:
         self.usage_was_asked_for = False
         self.headers = None
         self.status_code = None
+        self.resends = 0
         self.answer = None
         self.document = None
         self.reader = None

@@ -257,6 +257,8 @@ class Recorder:
             found.update(call.headers)
         if call.status_code is not None:
             found[names.HTTP_STATUS] = call.status_code
+        if call.resends:
+            found[names.HTTP_RESENDS] = call.resends
         _attributes.of_answer(answer, found)
         _attributes.of_usage(counted.usage, found)
         tool_calls = [*(call.tool_results or ()), *answer.tool_calls]

@@ -26,6 +26,7 @@ from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import end_when_closed, watch, watch_async
 
 _RAW_RESPONSE_HEADER = "X-Stainless-Raw-Response"
+_RETRY_HEADER = "x-stainless-retry-count"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,7 @@ class _Hooks:
         if call is not None:
             try:
                 call.responded(kwargs["response"])
+                call.resends = kwargs.get("retries_taken") or 0
             except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
                 self._problems.ours("reading response headers", error)
         return wrapped(*args, **kwargs)
@@ -177,6 +179,9 @@ class _Hooks:
 
     def _failed(self, call: Call, error: BaseException) -> None:
         try:
+            sent: Any = getattr(error, "request", None)
+            resends = sent.headers.get(_RETRY_HEADER, "") if hasattr(sent, "headers") else ""
+            call.resends = int(resends) if resends.isdecimal() else 0
             call.fail(error)
             self._recorder.leave(call)
         except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
