@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
@@ -54,6 +56,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(60):
         day = TODAY - timedelta(days=n)
         books.call("steady", day, tokens=2_000_000 if day.weekday() < 5 else 1_000_000)
+    # docs: what docs/report.md shows.
+    for number, day in enumerate((DAY, NEXT)):
+        for _ in range(20 + 6 * number):
+            books.call("docs", day, team_id="search", user_id="ann")
+        for _ in range(6):
+            books.call("docs", day, team_id="support", user_id="bob", tokens=600_000, cached=400_000)
+        calls = 20 + 6 * number
+        rate = D("0.96") if number else D(1)
+        for name, quantity, price in (
+            ("input_uncached", calls * 10**6 + 6 * 600_000, "2.5"),
+            ("cache_read", 6 * 400_000, "1.25"),
+            ("output_text", (calls + 6) * 10**5, "10"),
+        ):
+            amount = D(quantity) * D(price) * rate / 10**6
+            books.line("docs", day, str(amount), quantity=quantity, token_class=name)
+    books.line("docs", NEXT, "4.2", quantity=420_000, token_class="output_text", project="jobs")
+    books.call("docs", NEXT, project="playground", team_id="", tokens=300_000, output=20_000)
     books.write()
     return books.path
 
@@ -236,3 +255,25 @@ def test_prices_implied_prints_what_would_mend_the_books(
     assert 'per_million = { "output" = "9.6", "input_uncached" = "2.4" }' in (tmp_path / "rates.toml").read_text()
     assert run([*rates, "--rate", "output=much"]) == 2
     assert run(rates) == 2
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
+SHOWN = re.findall(r"^```console\n\$ spanledger (.+)\n((?:.*\n)+?)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "output"), SHOWN, ids=[command for command, _ in SHOWN])
+def test_the_documentation_shows_what_is_printed(
+    store: Path, capsys: pytest.CaptureFixture[str], command: str, output: str
+):
+    run([*shlex.split(command), "--data", str(store), "--org", "docs"])
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    for part in re.split(r"^\.\.\.$", output, flags=re.MULTILINE):
+        shown = part.strip("\n").splitlines()
+        assert any(printed[n : n + len(shown)] == shown for n in range(len(printed))), "\n".join(printed)
+
+
+def test_the_documentation_shows_every_part():
+    shown = " ".join(command for command, _ in SHOWN)
+    assert [
+        part for part in ("report --period", "chargeback", "change", "prices", "reconcile") if part not in shown
+    ] == []
