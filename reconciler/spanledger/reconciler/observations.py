@@ -46,6 +46,10 @@ class ObservationStream(Protocol):
     @property
     def permission(self) -> str: ...
 
+    def check(self, api: Api) -> None:
+        """Whether the key may read it: one small request. Raises `SyncError`."""
+        ...
+
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         """Finished units since an instant. Raises `SyncError`."""
         ...

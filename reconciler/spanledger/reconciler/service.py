@@ -27,7 +27,7 @@ from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State,
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import ImportReport, import_files
 from spanledger.reconciler.fx import FxRates, Rate
-from spanledger.reconciler.observations import Harvester, Ingest
+from spanledger.reconciler.observations import Harvester, Ingest, ObservationStream
 from spanledger.reconciler.opening import Opened, Opener, plain_client
 from spanledger.reconciler.planning import Depth
 from spanledger.reconciler.reparse import Reparser
@@ -208,7 +208,11 @@ class Bills:
                     _check_account(connection, account)
                     if pin and account.id and not connection.account:
                         self.connections.put(replace(connection, account=account.id))
-                trials = tuple(self._try(opened, stream) for stream in opened.source().streams)
+                extra = opened.connector.observation_streams(opened.opening, opened.api)
+                trials = (
+                    *(self._try(opened, stream) for stream in opened.source().streams),
+                    *(_try_calls(opened, stream) for stream in extra),
+                )
         except (ConfigError, SyncError) as error:
             return replace(report, problem=str(error), setup=spec.setup)
         needs_setup = any(trial.state in (State.AUTH_FAILED, State.PERMISSION_MISSING) for trial in trials)
@@ -368,6 +372,15 @@ class Bills:
     def _lock_of(self, connection: Connection) -> threading.Lock:
         with self._guard:
             return self._locks.setdefault((connection.org_id, connection.name), threading.Lock())
+
+
+def _try_calls(opened: Opened, stream: ObservationStream) -> StreamTrial:
+    """Whether the ordinary key may read what is known of single calls."""
+    try:
+        stream.check(opened.api)
+    except SyncError as error:
+        return StreamTrial(stream=stream.name, state=error.state, detail=str(error), permission=stream.permission)
+    return StreamTrial(stream=stream.name, state=State.OK, permission=stream.permission)
 
 
 def _check_account(connection: Connection, account: Account | None) -> None:

@@ -64,5 +64,7 @@ class Split(Fake):
         self.batches = batches
 
     def reply(self, question: Question) -> Answer:
-        is_batch = "batches" in question.path or "/files/" in question.path or "/generation" in question.path
+        is_batch = (
+            "batches" in question.path or "/files/" in question.path or question.path.endswith(("/generation", "/key"))
+        )
         return (self.batches if is_batch else self.admin).handle(question)

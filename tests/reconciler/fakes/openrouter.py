@@ -28,6 +28,8 @@ class FakeOpenRouter(Fake):
                 offset = int(question.one("offset", "0"))
                 data = [{"hash": name, "name": name, "label": "sk-or...", "disabled": False} for name in self.keys]
                 return answer({"data": data[offset : offset + 1]})
+            case "/key":
+                return answer({"data": {"label": "sk-or...", "usage": 25.75, "is_free_tier": False}})
             case "/credits":
                 return answer({"data": {"total_credits": 100.5, "total_usage": 25.75}})
             case "/activity":

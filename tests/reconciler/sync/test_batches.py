@@ -200,3 +200,25 @@ def test_a_wrong_ordinary_key_spoils_only_its_own_stream(ledger, clock, org):
     reports = {report.stream: report.state for report in made.sync(connection(org, "openai", keys))}
     assert reports.pop("batches") is State.AUTH_FAILED
     assert set(reports.values()) == {State.OK}
+
+
+@pytest.mark.parametrize(
+    ("connector", "admin", "ordinary"),
+    [
+        ("openai", FakeOpenAI(), FakeOpenAIBatches()),
+        ("anthropic", FakeAnthropic(), FakeAnthropicBatches()),
+        ("openrouter", FakeOpenRouter(), FakeOpenRouter(key="sk-or-v1-app")),
+    ],
+)
+def test_a_trial_tries_the_ordinary_key_too(ledger, clock, org, connector, admin, ordinary):
+    """It works; a revoked one is told apart from the admin key, which still does."""
+    first = "MANAGEMENT_KEY" if connector == "openrouter" else "ADMIN_KEY"
+    keys = {first: admin.key, "API_KEY": ordinary.key}
+    made = bills(ledger, clock, Split(admin, ordinary), keys)
+    mine = connection(org, connector, keys)
+    assert made.test(mine, pin=False).is_usable
+    ordinary.key = "revoked"
+    report = made.test(mine, pin=False)
+    *bill, calls_of = report.streams
+    assert (calls_of.state, {each.state for each in bill}) == (State.AUTH_FAILED, {State.OK})
+    assert report.setup

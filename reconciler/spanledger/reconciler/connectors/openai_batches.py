@@ -36,6 +36,10 @@ class OpenAIBatches:
     name: str = "batches"
     permission: str = PERMISSION
 
+    def check(self, api: Api) -> None:
+        there = replace(api, auth=self.auth)
+        there.send(ApiRequest(path="/batches", params=(("limit", "1"),), permission=PERMISSION))
+
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         del unsettled
         there, after = replace(api, auth=self.auth), ""

@@ -31,6 +31,9 @@ class OpenRouterGenerations:
     name: str = "generations"
     permission: str = PERMISSION
 
+    def check(self, api: Api) -> None:
+        replace(api, auth=self.auth).send(ApiRequest(path="/key", permission=PERMISSION))
+
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         # A record appears a short while after its answer.
         newest = api.clock.now() - timedelta(minutes=5)
