@@ -489,6 +489,36 @@ def test_a_conversation_that_fails(on: Any, conversations: Mistral, provider: An
     assert "sky" not in on.span().to_json()
 
 
+def test_the_results_of_a_batch_job(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    """Each answer in the file is a call at the batch's rates; failed ones, and other files, are none."""
+
+    def line(custom_id: str, body: Any, status: int = 200) -> bytes:
+        response = {"status_code": status, "body": body}
+        return json.dumps({"id": f"r-{custom_id}", "custom_id": custom_id, "response": response}).encode() + b"\n"
+
+    lines = [line("0", answer()), line("1", {"message": "bad" * 100_000}, 400), line("2", PAGES), b'{"text": "sky"}\n']
+    file = b"".join(lines)
+    downloaded = reply(content_type="application/octet-stream")
+    downloaded.body = lambda: file
+    provider.replies.append(downloaded)
+    client = mistral.client()
+
+    async def download() -> bytes:
+        return await (await client.files.download_async(file_id="file-1")).aread()
+
+    got = asyncio.run(download()) if mistral.style.is_async else client.files.download(file_id="file-1").read()
+    assert got == file
+    chat, pages = on.spans()
+    assert chat.attributes["gen_ai.response.id"] == "cmpl-1"
+    assert chat.attributes["spanledger.usage.cache_read"] == 400
+    assert chat.start_time == 1795000000 * 10**9
+    assert pages.attributes["gen_ai.response.id"] == "file-1/2"
+    assert pages.attributes["spanledger.usage.count.input_document_pages"] == 3
+    for span in (chat, pages):
+        assert span.attributes["spanledger.is_batch"] is True
+        assert span.attributes["spanledger.provider"] == "mistral"
+
+
 # What a usage document says, and the classes that it stands for.
 USAGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "cache hits beside the totals": (

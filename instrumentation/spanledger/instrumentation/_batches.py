@@ -25,7 +25,7 @@ def watch_items(inner: Iterator[Any], call: Call, read_item: Callable[[Any], Ite
     """Pass the items of a list through, and record each that is a call."""
     try:
         for item in inner:
-            _record(call, read_item, item)
+            record_item(call, read_item, item)
             yield item
     finally:
         call.finish()
@@ -37,13 +37,14 @@ async def watch_items_async(
     """`watch_items` for asynchronous lists."""
     try:
         async for item in inner:
-            _record(call, read_item, item)
+            record_item(call, read_item, item)
             yield item
     finally:
         call.finish()
 
 
-def _record(call: Call, read_item: Callable[[Any], Item | None], item: Any) -> None:
+def record_item(call: Call, read_item: Callable[[Any], Item | None], item: Any) -> None:
+    """Record an item that the request `call` brought, if it is a call; errors of ours stay here."""
     try:
         found = read_item(item)
         if found is not None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from time import perf_counter_ns
 from typing import Any, Final
 
 from spanledger.instrumentation._answer import StreamReader
+from spanledger.instrumentation._batches import record_item
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._streams import end_when_closed
 
@@ -38,7 +40,9 @@ def watch_response(
         call.finish()
         return
     sink: _Sink
-    if new_reader is not None and (has_lines or kind.startswith(_EVENT_STREAM)):
+    if call.endpoint.read_item is not None:
+        sink = _ItemSink(call, str(response.request.url.path))
+    elif new_reader is not None and (has_lines or kind.startswith(_EVENT_STREAM)):
         call.reader = new_reader()
         sink = _EventSink(call, has_lines=has_lines)
     else:
@@ -105,6 +109,25 @@ class _DocumentSink(_Sink):
         elif self._is_wanted:
             self._call.notes = (*self._call.notes, "body_not_read")
         self._call.first_chunk_ns = 0
+        self._call.finish()
+
+
+class _ItemSink(_Sink):
+    """Reads a file whose lines are answers, each as soon as it is there: such files are too large to keep."""
+
+    def __init__(self, call: Call, path: str) -> None:
+        super().__init__(call)
+        assert call.endpoint.read_item is not None
+        self._read_item = partial(call.endpoint.read_item, path)
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            record_item(self._call, self._read_item, line)
+
+    def end(self) -> None:
+        self.feed(b"\n")
         self._call.finish()
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from spanledger.instrumentation import _content as content
 from spanledger.instrumentation import _openai_chat as openai
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
+from spanledger.instrumentation._bodies import document_of
 from spanledger.instrumentation._openai_usage import read_usage as read_openai_usage
 from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text, to_json
 from spanledger.semconv import gen_ai
@@ -101,6 +102,41 @@ def _read_annotated_pages(response: Document) -> Answer:
 def _pages(response: Document, name: str) -> Mapping[str, int] | None:
     pages = integer(fields(response.get("usage_info")).get("pages_processed"))
     return None if pages is None else {name: pages}
+
+
+# Batch jobs
+
+
+def _is_annotated(response: Document) -> bool:
+    images = (image for page in map(fields, items(response.get("pages"))) for image in items(page.get("images")))
+    return bool(response.get("document_annotation")) or any(fields(image).get("image_annotation") for image in images)
+
+
+def _endpoint_of(response: Document) -> Endpoint | None:
+    """How to read an answer, by what only one kind of it has."""
+    if "usage_info" in response:
+        return OCR_ANNOTATED if _is_annotated(response) else OCR
+    return {"chat.completion": CHAT, "list": EMBEDDINGS}.get(text(response.get("object")))
+
+
+def read_result(path: str, line: bytes) -> tuple[Endpoint, Answer, int] | None:
+    """The answer in a line of a downloaded file, if that is a batch job's output; ``None`` for any other file.
+
+    What failed is not billed. An answer without an id gets one that is the same at every download, so that it is
+    counted once.
+    """
+    if b'"custom_id"' not in line:
+        return None
+    known = document_of(line)
+    response = fields(known.get("response"))
+    answered = fields(response.get("body"))
+    endpoint = _endpoint_of(answered)
+    if response.get("status_code") != 200 or endpoint is None:
+        return None
+    answer = endpoint.read_response(answered)
+    answer.is_batch = True
+    answer.id = answer.id or f"{path.split('/')[-2]}/{text(known.get('custom_id'))}"
+    return endpoint, answer, (integer(answered.get("created")) or 0) * 1_000_000_000
 
 
 # Conversations
@@ -255,3 +291,4 @@ CONVERSATION: Final = Endpoint(
     input_messages=_conversed,
     output_messages=_conversation_said,
 )
+RESULTS: Final = replace(EMBEDDINGS, input_messages=None, read_item=read_result, starts_late=True)

@@ -37,6 +37,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     }
 )
 _CONVERSATION: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?/?$")
+_FILE: Final = re.compile(r"/files/[^/]+/content$")
 _PREDICT: Final = ("rawPredict", "streamRawPredict")  # Google Cloud, whose path says nothing of what is asked
 _ANNOTATIONS: Final = ("bbox_annotation_format", "document_annotation_format")
 _BEARER: Final = "Bearer "
@@ -111,6 +112,10 @@ class _Hooks(Exchanges):
 
     def asked(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
         request = args[1] if len(args) > 1 else kwargs["request"]
+        # What makes the requests of one client is many objects; they share its configuration.
+        owner = client.sdk_configuration
+        if request.method == "GET" and _FILE.search(request.url.path):
+            return Asked(mistral.RESULTS, owner, self._facts(owner, request), {})
         if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
             return None
         path = request.url.path
@@ -118,8 +123,6 @@ class _Hooks(Exchanges):
             return None  # most requests are none of ours: their bodies stay unread
         body = fields(json.loads(request.content))
         endpoint = _find(path, body)
-        # What makes the requests of one client are many objects; they share its configuration.
-        owner = client.sdk_configuration
         return None if endpoint is None else Asked(endpoint, owner, self._facts(owner, request), body)
 
     def error_name(self, status: int) -> str:
