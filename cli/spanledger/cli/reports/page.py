@@ -24,7 +24,9 @@ def write_html(document: Document, file: IO[str]) -> None:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("spanledger.cli.reports").joinpath("page.html.j2").read_text(encoding="utf-8")
+    )
     context: dict[str, Any] = {"document": document, "sections": [_section(section) for section in document.sections]}
     file.write(template.render(context) + "\n")
 

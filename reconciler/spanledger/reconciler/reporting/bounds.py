@@ -53,7 +53,7 @@ def settled(tied: Tied) -> dict[tuple[str, date], Decimal]:
     return {
         (provider, day): given[provider, day]
         for provider, days in finals.items()
-        for day in frozenset.intersection(*days)
+        for day in days[0].intersection(*days[1:])
     }
 
 

@@ -171,10 +171,10 @@ def _problems(total: Spend, tied: Tied | None, parts: frozenset[Part]) -> list[s
     for result in tied.results:
         problems += [f"{result.connection}: {problem}" for problem in result.problems]
         if result.missing_days:
+            first, *_ = result.missing_days
             days = ", ".join(day.isoformat() for day in result.missing_days[:5])
             more = f" and {len(result.missing_days) - 5} more" if len(result.missing_days) > 5 else ""
-            since = result.missing_days[0]
-            problems.append(f"{result.connection}: {days}{more} were never synced: spanledger sync --since {since}")
+            problems.append(f"{result.connection}: {days}{more} were never synced: spanledger sync --since {first}")
     problems += tied.doubts
     problems += [
         f"no connection bills {provider}: what is booked there cannot be tied out" for provider in tied.unbilled

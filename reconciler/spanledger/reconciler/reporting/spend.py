@@ -129,7 +129,8 @@ class SpendReader:
                 ),
                 self._final,
             )
-        return [_spend(row, found.get(tuple(row[0]), Bounds())) for row in rows]
+        # Where single calls are not kept any more, the rollup's own bounds are all that is left.
+        return [_spend(row, found.get(tuple(row[0])) or Bounds(-row[9], row[10])) for row in rows]
 
     def _rows(self, name: str, period: Period, key: str, source: str) -> Sequence[Sequence[Any]]:
         key = "CAST([] AS Array(String))" if key == "[]" else key
@@ -146,7 +147,7 @@ class SpendReader:
 
 
 def _spend(row: Sequence[Any], off: Bounds) -> Spend:
-    place, calls, errors, unpriced, without_cost, input_tokens, output_tokens, cost, _ = row
+    place, calls, errors, unpriced, without_cost, input_tokens, output_tokens, cost, *_ = row
     # An unknown price is never 0: only where some call has a cost is there an amount.
     known = calls > without_cost or calls == 0 or not unpriced
     return Spend(
