@@ -402,6 +402,49 @@ def test_embeddings_of_vertex(on: Any, gemini: Gemini, provider: Any, reply: Any
     assert on.attributes()["spanledger.provider"] == "google_vertex"
 
 
+@pytest.mark.filterwarnings("ignore:The generate_images method is deprecated")
+def test_images_that_are_billed_apiece(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    made = {"mimeType": "image/png", "bytesBase64Encoded": "aW1hZ2U="}
+    provider.replies.append(reply({"predictions": [made, made, {"raiFilteredReason": "no faces"}]}))
+    model = "imagen-4.0-generate-001"
+    config = {"number_of_images": 3, "include_rai_reason": True}
+    got = gemini.call(
+        gemini.client(vertexai=True),
+        lambda half: half.models.generate_images(model=model, prompt="the sky", config=config),
+    )
+    assert len(got.generated_images) == 3
+    assert on.span().name == f"image_generation {model}"
+    assert on.usage() == {"count.images": 2}, "one was filtered out"
+
+
+def test_a_batchs_answers(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    """Each once it is looked up, with an id that is the same whenever it is."""
+    one = {"response": answer()}
+    without_id = {"response": {name: value for name, value in answer().items() if name != "responseId"}}
+    failed = {"error": {"code": 3, "message": "no"}}
+    job: dict[str, Any] = {
+        "name": "batches/b-1",
+        "metadata": {
+            "name": "batches/b-1",
+            "model": f"models/{MODEL}",
+            "state": "BATCH_STATE_SUCCEEDED",
+            "createTime": "2026-11-20T10:00:00.5Z",
+            "output": {"inlinedResponses": {"inlinedResponses": [one, failed, without_id]}},
+        },
+    }
+    running = {**job, "metadata": {"name": "batches/b-1", "model": f"models/{MODEL}", "state": "BATCH_STATE_RUNNING"}}
+    provider.replies += [reply(running), reply(job)]
+    for _ in range(2):
+        gemini.call(gemini.client(), lambda half: half.batches.get(name="batches/b-1"))
+    spans = on.spans()
+    assert [span.attributes["gen_ai.response.id"] for span in spans] == ["resp-1", "b-1/2"]
+    for span in spans:
+        assert span.attributes["spanledger.is_batch"] is True
+        assert span.attributes["spanledger.batch_id"] == "b-1"
+        assert span.attributes["gen_ai.usage.input_tokens"] == 1200
+        assert span.start_time == 1_795_168_800_000_000_000
+
+
 def test_what_is_not_billed_makes_no_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
     provider.replies.append(reply({"totalTokens": 5}))
     got = gemini.call(gemini.client(), lambda half: half.models.count_tokens(model=MODEL, contents="sky"))

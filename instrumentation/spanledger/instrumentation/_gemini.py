@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
@@ -292,6 +294,57 @@ class Bodies:
         return answer
 
 
+class Images:
+    """Counts the images of an answer (Imagen), later; what was filtered out has no bytes and is not billed."""
+
+    def __init__(self) -> None:
+        self._body = ""
+
+    def feed(self, response: Any) -> bool:
+        self._body = response.body
+        return False
+
+    def answer(self, *, is_complete: bool) -> Answer:
+        # Megabytes of base64, in which no quote can stand: not worth decoding for a number.
+        images = self._body.count('"bytesBase64Encoded":') + self._body.count('"gcsUri":')
+        return Answer(counts={"images": images} if images else None, is_partial=not is_complete)
+
+
+def _read_batch(body: bytes) -> Iterator[tuple[Endpoint, Answer, int]]:
+    """The answers inside a batch job that is looked up. One without an id is known by its place in the job."""
+    job: Mapping[str, Any] = fields(json.loads(body)) if body else {}
+    told = fields(job.get("metadata"))
+    output = fields(told.get("output") or job.get("response"))
+    name = text(job.get("name")).rpartition("/")[2]
+    answered = items(fields(output.get("inlinedResponses")).get("inlinedResponses"))
+    for index, one in enumerate(answered):
+        document = fields(fields(one).get("response"))
+        if not document:
+            continue  # it failed, and is not billed
+        answer = _read_response(document)
+        answer.model = answer.model or text(told.get("model")).rpartition("/")[2]
+        answer.id = answer.id or f"{name}/{index}"
+        answer.is_batch = True
+        answer.batch_id = name
+        yield BATCHED, answer, _nanoseconds(text(told.get("createTime")))
+
+
+def _nanoseconds(moment: str) -> int:
+    """Since the epoch, of an RFC 3339 text; 0 when it is none."""
+    try:
+        return int(datetime.fromisoformat(moment).timestamp()) * 1_000_000_000
+    except ValueError:
+        return 0
+
+
+def _nothing(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
+    """The model is all that is recorded of these requests."""
+
+
+def _new_images_reader(_hides_usage: bool, _captures: bool) -> Images:
+    return Images()
+
+
 def _read_generated(documents: list[Mapping[str, Any]], is_complete: bool) -> Answer:
     return _merged(documents, is_complete=is_complete)
 
@@ -374,3 +427,13 @@ EMBEDDINGS: Final = Endpoint(
     read_usage=_read_usage,
     new_reader=_new_embedding_reader,
 )
+IMAGES: Final = Endpoint(
+    operation="image_generation",
+    request_keys=(),
+    read_request=_nothing,
+    read_response=_read_embeddings,
+    read_usage=_read_usage,
+    new_reader=_new_images_reader,
+)
+BATCHED: Final = replace(GENERATE, starts_late=True, new_reader=None)
+BATCH: Final = replace(BATCHED, request_keys=(), tool_results=None, input_messages=None, read_items=_read_batch)

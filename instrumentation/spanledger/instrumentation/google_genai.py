@@ -31,16 +31,22 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     }
 )
 _MODELS: Final = "models/"
+_BATCHES: Final = "batches/"
+_BATCH_ANSWERS: Final = '"inlinedResponses"'
 
 
 def _find(method: str, path: str, body: Mapping[str, Any]) -> tuple[Endpoint | None, str]:
     """The endpoint of a request, or ``None`` for what is not billed by the token, and the model in its path."""
+    if method == "get" and path.startswith(_BATCHES):
+        return gemini.BATCH, ""
     if method != "post":
         return None, ""
     resource, _, action = path.partition("?")[0].rpartition(":")
     endpoint = _POSTS.get(action)
-    if action == "predict" and "content" in fields(next(iter(items(body.get("instances"))), None)):
-        endpoint = gemini.EMBEDDINGS  # images and videos are predicted from a `prompt`
+    if action == "predict":
+        # texts have a `content` to embed, images a `prompt`; videos are another action, billed by the second
+        asked = fields(next(iter(items(body.get("instances"))), None))
+        endpoint = gemini.EMBEDDINGS if "content" in asked else gemini.IMAGES if "prompt" in asked else None
     # tuned models and endpoints keep their resource name: there is no other
     return endpoint, resource.rpartition(_MODELS)[2] if _MODELS in resource else resource
 
@@ -180,7 +186,10 @@ class _Hooks:
     def _answered(self, call: Call, answer: Any) -> None:
         try:
             self._sent(call)
-            self._reader(call).feed(answer)
+            if call.endpoint.read_items is None:
+                self._reader(call).feed(answer)
+            elif _BATCH_ANSWERS in answer.body:
+                call.document = answer.body.encode()
             call.finish()
         except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
             call.notes = (*call.notes, "unreadable_answer")
