@@ -36,6 +36,8 @@ STATS_NOW = {
     "decode_errors": {"attribute": 2},
     "dead_letters": 0,
     "store_retries": 4,
+    "price_refreshes": 1,
+    "price_refresh_failures": 0,
     "corrupt_bytes": 0,
     "ingest_lag_seconds": 0.25,
     "journal_bytes": 4096,

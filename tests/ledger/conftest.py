@@ -154,6 +154,9 @@ class Books:
             "WHERE org_id = {org:String} ORDER BY ALL"
         )
 
+    def duplicates(self) -> list[tuple[Any, ...]]:
+        return self.rows("SELECT * FROM spanledger.duplicates_by_minute WHERE org_id = {org:String} ORDER BY ALL")
+
     def usage(self, unit: str) -> list[tuple[Any, ...]]:
         return self.rows(f"SELECT * FROM spanledger.usage_by_{unit} WHERE org_id = {{org:String}} ORDER BY ALL")
 
@@ -165,6 +168,7 @@ class Books:
             "calls": self.calls(),
             "witnesses": self.witnesses(),
             "tool_calls": self.tool_calls(),
+            "duplicates": self.duplicates(),
             "evidence": self.rows(
                 "SELECT * EXCEPT (received_at, version) FROM spanledger.observations FINAL "
                 "WHERE org_id = {org:String} ORDER BY content_hash"

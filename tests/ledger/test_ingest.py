@@ -295,3 +295,33 @@ def test_one_batch_may_span_years(ingest, observe, books):
     assert books.rows("SELECT count(), sum(calls) FROM spanledger.usage_by_day WHERE org_id = {org:String}") == [
         (299, 299)
     ]
+
+
+def test_duplicates_by_minute_are_the_sums_of_witnesses(ingest, observe, books):
+    """Also after late evidence changes which one is the duplicate, and of aggregates that never bill."""
+
+    def sums():
+        return books.rows(
+            "SELECT toStartOfMinute(started_at) AS minute, org_id, reason, count(), sum(ifNull(would_be_cost_usd, 0)) "
+            "FROM spanledger.witnesses WHERE org_id = {org:String} AND role IN ('duplicate', 'aggregate') "
+            "GROUP BY minute, org_id, reason ORDER BY ALL"
+        )
+
+    ingest(
+        observe(1, response_id="r", scope_name="framework"),
+        observe(2, trace=1, parent=1, at=70, response_id="r"),
+        observe(9, trace=1, role=Role.AGGREGATE, response_id="", usage=(5000, 5)),
+    )
+    assert len(books.duplicates()) == 2
+    assert books.duplicates() == sums()
+    ingest(
+        observe(
+            3,
+            at=140,
+            response_id="r",
+            scope_name="spanledger.sdk",
+            usage=Usage(input_uncached=900, cache_read=100, output_text=200),
+        )
+    )
+    assert books.duplicates() == sums()
+    assert sum(row[3] for row in books.duplicates()) == 3

@@ -78,6 +78,7 @@ def described(client):
         ("observations", columns.OBSERVATIONS),
         ("calls_settled", columns.CALLS_SETTLED),
         ("witnesses_settled", columns.WITNESSES_SETTLED),
+        ("suppressed_settled", columns.SUPPRESSED_SETTLED),
         ("tool_calls_settled", columns.TOOL_CALLS_SETTLED),
         ("span_links", columns.SPAN_LINKS),
     ],
@@ -215,3 +216,18 @@ def test_on_a_cluster_no_table_is_without_a_plain_name():
     plain = {m[1] for s in statements if (m := re.match(r"CREATE TABLE IF NOT EXISTS spanledger\.(\w+) ", s))}
     assert local == distributed == plain - {name for name in plain if name.endswith("_local")}
     assert local
+
+
+def test_a_filter_by_start_reads_only_what_it_can_hold(client, new_writer, observe, org):
+    """`calls` are kept by minute; whoever asks by `started_at` does not read every month."""
+    for month in range(3):
+        new_writer(org)(observe(1 + month, at=-30 * 86_400 * month))
+    plan = Database(client).select(
+        "EXPLAIN indexes = 1 SELECT sum(cost_usd) FROM spanledger.calls WHERE started_at >= '2026-11-01 00:00:00'",
+        {},
+        "explaining",
+    )
+    lines = [line for (line,) in plan]
+    skipping = next(number for number, line in enumerate(lines) if "started_at_index" in line)
+    kept, parts = re.findall(r"\d+", next(line for line in lines[skipping:] if "Parts:" in line))
+    assert int(kept) < int(parts)

@@ -233,6 +233,16 @@ WITNESSES_SETTLED: Final = _columns(
     ("is_deleted", Kind.FLAG_BYTE),
 )
 
+SUPPRESSED_SETTLED: Final = _columns(
+    ("org_id", Kind.WORD),
+    ("minute", Kind.SECOND),
+    ("content_hash", Kind.COUNT),
+    ("reason", Kind.WORD),
+    ("would_be_cost_usd", Kind.MONEY_OR_NULL),
+    ("version", Kind.COUNT),
+    ("is_deleted", Kind.FLAG_BYTE),
+)
+
 TOOL_CALLS_SETTLED: Final = _columns(
     ("org_id", Kind.WORD),
     ("started_at", Kind.TIME),

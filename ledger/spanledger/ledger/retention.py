@@ -18,6 +18,8 @@ TABLES: Final = (
     "calls_settled",
     "calls_history",
     "witnesses_settled",
+    "suppressed_settled",
+    "duplicates_by_minute_settled",
     "tool_calls_settled",
     "span_links",
     "usage_by_minute_settled",

@@ -151,7 +151,9 @@ class Settler:
         costs = price(self._prices, [witness.evidence.observation for witness in witnesses])
         for witness, cost in zip(witnesses, costs, strict=True):
             work.duplicates += 1
-            work.witnesses.append(_witness_row(witness, b"", witness.role, cost.total))
+            row = _witness_row(witness, b"", witness.role, cost.total)
+            work.witnesses.append(row)
+            work.restated.add((row.observation.org_id, row.started_ns // 10**9 // 60 * 60))
 
 
 def _call_ids(calls: Sequence[SettledCall], merged: Batch) -> NDArray[np.uint64]:

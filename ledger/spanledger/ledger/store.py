@@ -331,6 +331,8 @@ class Ledger:
         if work.witnesses:
             rows = writing.witnesses_table(work.witnesses, work.version)
             self._database.insert("witnesses_settled", rows, "writing witnesses")
+            rows = writing.suppressed_table(work.witnesses, work.version)
+            self._database.insert("suppressed_settled", rows, "writing duplicates")
         if work.tool_calls:
             rows = writing.tool_calls_table(work.tool_calls, work.version)
             self._database.insert("tool_calls_settled", rows, "writing tool calls")

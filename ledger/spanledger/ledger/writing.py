@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from spanledger.ledger import keys
 from spanledger.ledger.arrow import pa, pc
-from spanledger.ledger.columns import CALLS_SETTLED, SPAN_LINKS, TOOL_CALLS_SETTLED, WITNESSES_SETTLED, Column, Kind
+from spanledger.ledger.columns import (
+    CALLS_SETTLED,
+    SPAN_LINKS,
+    SUPPRESSED_SETTLED,
+    TOOL_CALLS_SETTLED,
+    WITNESSES_SETTLED,
+    Column,
+    Kind,
+)
 from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, Batch, Bools, array, fixed, table, times
 from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.cost import Cost
@@ -58,6 +66,8 @@ _FROM_OBSERVED: Final = (
     "span_id",
     "dialect",
 )
+SUPPRESSED: Final = frozenset({"duplicate", "aggregate"})
+"""Roles of evidence that would have been billed a second time."""
 _CALL_TOKENS: Final = {
     "input_uncached_tokens": "input_uncached",
     "cache_read_tokens": "cache_read",
@@ -261,6 +271,11 @@ class WitnessRow:
     reason: str
     would_be_cost_usd: Decimal | None
 
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether it was kept from billing twice."""
+        return self.role in SUPPRESSED
+
 
 def witnesses_table(rows: Sequence[WitnessRow], version: int) -> Any:
     """Rows of ``witnesses_settled``."""
@@ -283,6 +298,20 @@ def witnesses_table(rows: Sequence[WitnessRow], version: int) -> Any:
         "is_deleted": [0 if row.role else 1 for row in rows],
     }
     return _rows(WITNESSES_SETTLED, given, len(rows))
+
+
+def suppressed_table(rows: Sequence[WitnessRow], version: int) -> Any:
+    """Rows of ``suppressed_settled``; evidence that is not suppressed (any more) is taken back."""
+    given: dict[str, list[Any]] = {
+        "org_id": [row.observation.org_id for row in rows],
+        "minute": [row.started_ns // _MINUTE_NS * 60 for row in rows],
+        "content_hash": [row.content for row in rows],
+        "reason": [row.reason for row in rows],
+        "would_be_cost_usd": [row.would_be_cost_usd for row in rows],
+        "version": [version] * len(rows),
+        "is_deleted": [0 if row.is_suppressed else 1 for row in rows],
+    }
+    return _rows(SUPPRESSED_SETTLED, given, len(rows))
 
 
 @dataclass(frozen=True, slots=True)

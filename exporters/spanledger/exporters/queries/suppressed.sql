@@ -2,10 +2,9 @@
 SELECT
     org_id,
     reason,
-    count() AS observations,
-    sum(would_be_cost_usd) AS cost_usd
-FROM spanledger.witnesses
-WHERE role IN ('duplicate', 'aggregate') AND started_at >= {since:DateTime64(3, 'UTC')}
-  AND ({all_orgs:Bool} OR org_id = {org_id:String})
+    sum(observations) AS observations,
+    sum(cost_usd) AS cost_usd
+FROM spanledger.duplicates_by_minute
+WHERE bucket >= toStartOfMinute({since:DateTime64(3, 'UTC')}) AND ({all_orgs:Bool} OR org_id = {org_id:String})
 GROUP BY org_id, reason
 ORDER BY org_id, reason
