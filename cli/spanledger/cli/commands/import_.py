@@ -17,6 +17,7 @@ from spanledger.cli.errors import CommandError, UserError
 
 if TYPE_CHECKING:
     from spanledger.collector.importing import ImportProgress, ImportSummary, Sink
+    from spanledger.collector.stats import Stats
 
 SETTLE_SECONDS: Final = 3600.0
 
@@ -28,10 +29,12 @@ class Way:
     Attributes:
         sink: where requests go.
         settle: waits for at most the given seconds until everything is in the ledger; whether it is.
+        stats: the pipeline's counters; ``None`` when a server has them, beside those of everybody else's records.
     """
 
     sink: Sink
     settle: Callable[[float], bool]
+    stats: Stats | None = None
 
 
 def import_(
@@ -55,11 +58,19 @@ def import_(
     if missing:
         raise UserError(f"{missing[0]}: there is no such file or folder")
     with _way(org, data, clickhouse, prices) as way:
+        before = way.stats.copy() if way.stats is not None else None
         summary = _load(paths, way, quiet=as_json)
+        if way.stats is not None and before is not None:
+            summary.add_outcome(before, way.stats.copy())
     if as_json:
         output.print_json(summary.as_dict())
     else:
         output.say(f"{summary.files} files: {summary.spans:,} spans, {summary.logs:,} log records taken")
+        if summary.about_calls is not None:
+            output.say(
+                f"{summary.about_calls:,} are about model calls, {summary.known_before:,} of them were known before; "
+                f"{summary.dropped:,} are about something else"
+            )
         for reason, count in summary.refused.most_common():
             output.warn(f"not read, {count} times: {reason}")
     return 1 if summary.refused else 0
@@ -120,4 +131,4 @@ def _way(org: str, data: Path, clickhouse: str, prices: Path | None) -> Generato
                     )
                 return done
 
-            yield Way(JournalSink(ingest.journal, org), settle_here)
+            yield Way(JournalSink(ingest.journal, org), settle_here, ingest.stats)
