@@ -71,3 +71,20 @@ def test_parquet_needs_a_file(books: Books, capsys: pytest.CaptureFixture[str]):
     command = ["export", "focus", "--period", DAY, "--data", str(books.path), "--file-format", "parquet"]
     assert run(command) == 2
     assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_rows_hold_what_their_category_asks_for(books: Books, capsys: pytest.CaptureFixture[str], version: str):
+    """FOCUS v1.2: nullability of quantities, unit prices and SKU by charge category; unit price x quantity = cost."""
+    rows = export(books, capsys, "--focus-version", version)
+    of_usage = ("PricingQuantity", "PricingUnit", "PricingCategory", "ListUnitPrice", "ContractedUnitPrice")
+    of_usage += ("SkuId", "SkuPriceId", "ConsumedQuantity", "ConsumedUnit")
+    assert {row["ChargeCategory"] for row in rows} == {"Usage", "Adjustment"}
+    for row in rows:
+        usage = row["ChargeCategory"] == "Usage"
+        assert all(bool(row[name]) == usage for name in of_usage), row
+        if usage:
+            assert D(row["PricingQuantity"]) * D(row["ListUnitPrice"]) == D(row["ListCost"])
+            assert D(row["PricingQuantity"]) * D(row["ContractedUnitPrice"]) == D(row["ContractedCost"])
+    (unseen,) = [r for r in rows if r["x_Residual"] == "missing_telemetry" and r["x_TokenClass"] == "output_text"]
+    assert (unseen["ConsumedQuantity"], unseen["BilledCost"]) == ("100000", "1")

@@ -2,7 +2,8 @@
 
 Booked spend becomes Usage rows at the grain day × provider × model × token class × project × team × feature. Where the
 period was tied out with a bill, each residual becomes a row of its own, so that BilledCost sums to the invoice exactly:
-what the spans did not see, rate differences, fees (Usage or Adjustment), credits, tax.
+what the spans did not see, rate differences, fees, credits, tax. Usage rows hold what the specification (v1.2, the
+nullability of each column) asks of them: quantities, unit prices and a SKU; money without a quantity is an Adjustment.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final, Protocol
 from clickhouse_connect.driver.query import QueryResult
 
 from spanledger.exporters.readings import sql
+from spanledger.semconv.money import CONTEXT, to_ledger
 from spanledger.semconv.usage import TOKEN_CLASSES
 
 Value = str | Decimal | None
@@ -39,14 +41,9 @@ ISSUERS: Final[Mapping[str, str]] = {
 }
 """Display names of who sends the invoice; others keep the ledger's word."""
 
-_CATEGORIES: Final[Mapping[str, str]] = {
-    "tax": "Tax",
-    "credits_and_discounts": "Credit",
-    "missing_telemetry": "Usage",
-    "tool_fees": "Usage",
-    "unpriced": "Usage",
-    "unmatched_line": "Usage",
-}
+_CATEGORIES: Final[Mapping[str, str]] = {"tax": "Tax", "credits_and_discounts": "Credit"}
+_UNSEEN_USAGE: Final = frozenset({"missing_telemetry", "tool_fees", "unmatched_line"})
+"""Residuals that are usage of their own where the bill says how much; a FOCUS Usage row must have a quantity."""
 _MILLION: Final = Decimal(1_000_000)
 
 
@@ -132,10 +129,10 @@ def _money(amount: Decimal) -> dict[str, Value]:
 def _usage(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
     quantity = Decimal(row["quantity"])
     cost: Decimal = row["cost"]
-    tokens = row["class"] in TOKEN_CLASSES
     tags = {"team": row["team_id"], "feature": row["feature"], "service_tier": row["service_tier"]}
     tags |= {"batch": "true"} if row["is_batch"] else {}
     focus = _common(org_id, row, provisional) | _money(cost)
+    focus |= _quantities(row, quantity, None if row["cost_status"] == "unpriced" else cost)
     focus |= {
         "ChargeCategory": "Usage",
         "ChargeDescription": f"{row['model'] or 'unknown model'}, {row['class'] or 'whole call'}",
@@ -144,27 +141,41 @@ def _usage(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
         "x_Feature": row["feature"] or None,
         "x_CostStatus": row["cost_status"],
     }
-    if quantity > 0:
-        sku = f"{row['provider']}/{row['model']}/{row['class']}"
-        focus |= {
-            "ConsumedQuantity": quantity,
-            "ConsumedUnit": "Tokens" if tokens else "Requests",
-            "PricingCategory": "Standard",
-            "PricingQuantity": quantity / _MILLION if tokens else quantity,
-            "PricingUnit": "1000000 Tokens" if tokens else "Requests",
-            "SkuId": sku,
-            "SkuMeter": _meter(row["class"]),
-            "SkuPriceId": sku,
-        }
     return focus
+
+
+def _quantities(row: Mapping[str, Any], quantity: Decimal, cost: Decimal | None) -> dict[str, Value]:
+    """How much was used, of what, at which price; ``cost`` is ``None`` where nobody knows the price."""
+    tokens = row["class"] in TOKEN_CLASSES
+    priced = quantity / _MILLION if tokens else quantity
+    sku = f"{row['provider']}/{row['model']}/{row['class'] or 'call'}"
+    unit_price = None if cost is None else to_ledger(CONTEXT.divide(cost, priced))
+    return {
+        "ConsumedQuantity": quantity,
+        "ConsumedUnit": "Tokens" if tokens else "Requests",
+        "ContractedUnitPrice": unit_price,
+        "ListUnitPrice": unit_price,
+        "PricingCategory": "Standard",
+        "PricingQuantity": priced,
+        "PricingUnit": "1000000 Tokens" if tokens else "Requests",
+        "SkuId": sku,
+        "SkuMeter": _meter(row["class"]),
+        "SkuPriceId": sku,
+    }
 
 
 def _residual(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
     name: str = row["residual"]
     words = name.replace("_", " ")
-    focus = _common(org_id, row, provisional) | _money(row["amount"])
+    amount: Decimal = row["amount"]
+    quantity: Decimal | None = row["quantity"]
+    focus = _common(org_id, row, provisional) | _money(amount)
+    category = _CATEGORIES.get(name, "Adjustment")
+    if name in _UNSEEN_USAGE and quantity and quantity > 0 and amount >= 0:
+        category = "Usage"
+        focus |= _quantities(row, quantity, amount)
     return focus | {
-        "ChargeCategory": _CATEGORIES.get(name, "Adjustment"),
+        "ChargeCategory": category,
         "ChargeDescription": f"{words} ({row['connection']}){': ' + row['cause'] if row['cause'] else ''}",
         "Tags": "{}",
         "x_Residual": name,
@@ -172,6 +183,8 @@ def _residual(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
 
 
 def _meter(token_class: str) -> str:
+    if not token_class:
+        return "Calls"
     return f"{token_class.replace('_', ' ').title()}{' Tokens' if token_class in TOKEN_CLASSES else ''}"
 
 

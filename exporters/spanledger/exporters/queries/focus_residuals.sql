@@ -9,7 +9,8 @@ SELECT
     residual.project AS project,
     residual.workspace AS workspace,
     residual.cause AS cause,
-    sum(residual.amount_usd) AS amount
+    sum(residual.amount_usd) AS amount,
+    if(countIf(residual.quantity IS NULL) = 0, sum(residual.quantity), NULL) AS quantity
 FROM spanledger.tieout_residuals AS residual
 INNER JOIN spanledger.tieouts AS tieout
     ON tieout.org_id = residual.org_id AND tieout.connection = residual.connection AND tieout.period = residual.period
