@@ -4,7 +4,7 @@
     python scripts/check_focus.py 2026-11.csv
     python scripts/check_focus.py 2026-11.csv --python /path/to/venv/bin/python    # focus-validator is there already
 
-focus-validator 1.0.0, the newest to be had there, holds rules of 0.5, 1.0-preview and 1.0. Five of those for 1.0 ask for
+focus-validator 1.0.0, the newest release, holds the rules of 0.5, 1.0-preview and 1.0. Five of those for 1.0 ask for
 columns that 1.0 does not have; they are left out, for the reasons below. Everything else must pass.
 """
 
