@@ -17,16 +17,19 @@ from pathlib import Path
 import pytest
 from fakes.base import serving
 from fakes.openai import FakeOpenAI, completions, cost, error
+from rich.console import Console
 
-from spanledger.cli import runtime
+from spanledger.cli import output, runtime
 from spanledger.cli.app import run
 from spanledger.cli.commands.connections_add import from_stdin
+from spanledger.cli.commands.sync import bars
 from spanledger.cli.errors import UserError
 from spanledger.ledger.client import StoreTarget, connect
 from spanledger.ledger.migrate import migrate
 from spanledger.reconciler.clock import SystemClock
 from spanledger.reconciler.connections import Connection, ConnectionStore
 from spanledger.reconciler.connectors import CONNECTORS
+from spanledger.reconciler.engine import Progress
 
 DAY = datetime.now(UTC).date() - timedelta(days=5)
 Cli = Callable[..., tuple[int, str, str]]
@@ -100,6 +103,18 @@ def test_a_key_that_does_not_work_is_not_added(cli, provider):
     assert (code, "1. Sign in" in out, "was not added" in err) == (1, True, True)
     assert json.loads(cli("connections", "list", "--json")[1]) == []
     assert add(cli, url, "--no-test")[0] == 0
+
+
+def test_a_bar_shows_how_far_a_backfill_is(monkeypatch):
+    """One per stream, on a terminal; nothing when the output is for scripts."""
+    for quiet, shown in ((False, True), (True, False)):
+        screen = io.StringIO()
+        monkeypatch.setattr(output, "console", lambda: Console(file=screen, force_terminal=True, width=120))  # noqa: B023
+        with bars(quiet=quiet) as show:
+            show(Progress(connection="prod", stream="costs", done=2, total=6, lines=100))
+            show(Progress(connection="prod", stream="usage.images", done=1, total=6, lines=0))
+        said = screen.getvalue()
+        assert ("prod costs" in said, "2/6" in said, "prod usage.images" in said, "1/6" in said) == (shown,) * 4
 
 
 def processes_that_show(text: str) -> list[str]:

@@ -14,10 +14,10 @@ import pytest
 from fakes.anthropic import FakeAnthropic
 from fakes.aws import KEY_ID, SECRET, FakeCostExplorer
 from fakes.azure import FakeCostManagement, FakeEntra
-from fakes.base import serving
+from fakes.base import Answer, Question, serving
 from fakes.google import FakeGoogle
 from fakes.mistral import FakeMistral
-from fakes.openai import FakeOpenAI, completions, cost
+from fakes.openai import FakeOpenAI, completions, cost, error
 from fakes.openrouter import FakeOpenRouter
 from fakes.xai import FakeXai
 
@@ -56,10 +56,19 @@ def plain(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+class Restricted(FakeOpenAI):
+    """Has a second admin key, which may do everything but read usage."""
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers["authorization"] == "Bearer sk-admin-restricted":
+            return error(401, "You have insufficient permissions for this operation. Missing scopes: api.usage.read.")
+        return super().reply(question)
+
+
 @pytest.fixture
 def providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, list[str]]]:
     """Every provider behind a socket, its key where the pages say; connector → the options that lead there."""
-    openai, anthropic, xai, entra = FakeOpenAI(), FakeAnthropic(), FakeXai(), FakeEntra()
+    openai, anthropic, xai, entra = Restricted(), FakeAnthropic(), FakeXai(), FakeEntra()
     aws, google, openrouter, mistral = (
         FakeCostExplorer(),
         FakeGoogle(),
@@ -97,6 +106,7 @@ def providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[
         "OPENAI_ADMIN_KEY": openai.key, "ANTHROPIC_ADMIN_KEY": anthropic.key, "XAI_MANAGEMENT_KEY": xai.key,
         "AZURE_CLIENT_SECRET": entra.secret, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
         "OPENROUTER_MANAGEMENT_KEY": openrouter.key, "MISTRAL_ADMIN_KEY": mistral.key, "WRONG_KEY": "sk-proj-1234",
+        "RESTRICTED_KEY": "sk-admin-restricted",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     fakes = {

@@ -44,6 +44,7 @@ BASE = {
 }
 PROVIDER = {
     "1.0": {"ProviderName": "OpenAI", "PublisherName": "OpenAI"},
+    "1.1": {"ProviderName": "OpenAI", "PublisherName": "OpenAI", "ServiceSubcategory": "Generative AI"},
     "1.2": {"ProviderName": "OpenAI", "PublisherName": "OpenAI", "InvoiceId": "INV-7", "PricingCurrency": "USD"},
     "1.3": {"ProviderName": "OpenAI", "ServiceProviderName": "OpenAI", "HostProviderName": ""},
     "1.4": {"ServiceProviderName": "OpenAI", "HostProviderName": "", "InvoiceDetailId": "INV-7-3"},

@@ -52,7 +52,7 @@ def sync(
         raise UserError(f"--since {first} must be before --until {end}")
     failed = False
     pulled: list[tuple[str, list[StreamReport]]] = []
-    with bills(data, clickhouse, settling=True) as found, _bars(quiet=as_json) as show:
+    with bills(data, clickhouse, settling=True) as found, bars(quiet=as_json) as show:
         for connection in chosen(found, org, provider or []):
             reports = found.sync(
                 connection,
@@ -73,20 +73,20 @@ def sync(
 
 
 @contextmanager
-def _bars(*, quiet: bool) -> Generator[Callable[[Progress], None]]:
+def bars(*, quiet: bool) -> Generator[Callable[[Progress], None]]:
     """Progress bars, one per stream; nothing when quiet or not on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[tuple[str, str], TaskID] = {}
-    with Bars(*columns, console=output.console(), transient=True, disable=quiet) as bars:
+    with Bars(*columns, console=output.console(), transient=True, disable=quiet) as shown:
 
         def show(progress: Progress) -> None:
             key = (progress.connection, progress.stream)
             if key not in tasks:
-                tasks[key] = bars.add_task(" ".join(key), total=progress.total)
-            bars.update(tasks[key], completed=progress.done, total=progress.total)
+                tasks[key] = shown.add_task(" ".join(key), total=progress.total)
+            shown.update(tasks[key], completed=progress.done, total=progress.total)
 
         yield show
 
