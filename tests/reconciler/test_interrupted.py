@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.reconciler.reporting.bounds import Open, bounds
+from spanledger.reconciler.tieout.bill import BillRow
+from spanledger.reconciler.tieout.causes import causes
 from spanledger.reconciler.tieout.interrupted import CAUSE, Interrupted, narrow
-from spanledger.reconciler.tieout.items import Dims, Finding
+from spanledger.reconciler.tieout.items import Booked, Dims, Finding
 from spanledger.reconciler.tieout.items import ResidualName as R
+from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.tieout.run import Evidence, Period, run_tie_out
 
 FIRST = date(2026, 11, 1)
 amounts = st.decimals(0, 50, places=12, allow_nan=False)
@@ -138,3 +142,43 @@ def test_every_breakdown_has_the_bounds_of_the_whole(rows: list[Open], final: di
         if not any(row.open_calls for row in mine):
             assert found.high is not None
             assert found.high <= sum(row.above for row in mine)
+
+
+def test_a_tie_out_settles_final_days_and_keeps_both_bounds_of_others():
+    rows = [
+        BillRow(
+            day=FIRST + timedelta(days=n), days=1, kind="cost", charge="usage", provider="openai",
+            model="gpt-4o-2024-08-06", token_class="output_text", api_key="", project="", workspace="",
+            service_tier="", is_batch=None, line_item="",
+            quantity=D(1500), amount_usd=D(15), without_rate=0, currency="USD", lines=1, is_final=n == 0, source_ids=(),
+        )
+        for n in range(2)
+    ]  # fmt: skip
+    books = [
+        Booked(
+            dims=Dims(day=FIRST + timedelta(days=n), model="gpt-4o", token_class="output_text", project="web"),
+            quantity=D(1000),
+            cost=D(10),
+        )
+        for n in range(2)
+    ]
+    calls = [
+        Interrupted(
+            dims=Dims(day=FIRST + timedelta(days=n), model="gpt-4o", project="web"), calls=1, cost=D(2), room=D(4)
+        )
+        for n in range(2)
+    ]
+    evidence = Evidence(
+        connection="prod", provider="openai", rows=rows, booked=books, pulled_days=(), interrupted=calls
+    )
+    result = run_tie_out(
+        evidence, Period(FIRST, FIRST + timedelta(days=2), "x"), ModelNames(), today=FIRST + timedelta(days=2)
+    )
+    assert result.residuals() == {R.MISSING_TELEMETRY: D(5), R.NOT_FINAL_YET: D(5)}
+    assert (result.booked_usd, result.booked_low_usd, result.booked_high_usd) == (D(20), D(24), D(28))
+    assert [(each.low, each.high) for each in result.interrupted] == [(D(6), D(6)), (D(2), D(6))]
+    # Four of the five dollars are explained.
+    assert result.variance == D(1) / D(30)
+    settling, missing = (cause for cause in causes(result.findings, []) if cause.name is R.MISSING_TELEMETRY)
+    assert (settling.amount, missing.amount) == (D(4), D(1))
+    assert "settles interrupted calls" in settling.what

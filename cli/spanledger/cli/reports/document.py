@@ -92,8 +92,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str, str]]:
     tied = report.tied
     if tied is not None and tied.results:
         billed = sum((result.billed_usd for result in tied.results), _ZERO)
-        difference = billed - sum((result.booked_usd for result in tied.results), _ZERO)
-        yield "billed", cents(billed), f"{'+' if difference > 0 else ''}{cents(difference)} against the ledger"
+        booked = sum((result.booked_usd for result in tied.results), _ZERO)
+        difference = billed - booked
+        yield (
+            "billed",
+            cents(billed),
+            f"{'+' if difference > 0 else ''}{cents(difference)} against {cents(booked)} booked",
+        )
         covered = sum((r.coverage * r.billed_usd for r in tied.results if r.coverage is not None), _ZERO)
         base = sum((r.billed_usd for r in tied.results if r.coverage is not None), _ZERO)
         if base > 0:

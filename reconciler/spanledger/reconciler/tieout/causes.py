@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from spanledger.reconciler.tieout.interrupted import CAUSE as INTERRUPTED
 from spanledger.reconciler.tieout.items import Dims, Finding, ResidualName
 from spanledger.semconv.money import text
 
@@ -68,7 +69,8 @@ def _cause(name: ResidualName, group: Sequence[Finding], seen: set[tuple[str, st
     what, mend = _words(name, group, seen)
     days = sorted({finding.dims.day for finding in group})
     when = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    extra = f" ({group[0].cause})" if group[0].cause and name is not ResidualName.UNEXPLAINED else ""
+    said = name is ResidualName.UNEXPLAINED or not group[0].cause
+    extra = "" if said else f" ({group[0].cause})"
     return Cause(
         name=name,
         amount=amount,
@@ -100,6 +102,8 @@ def _words(name: ResidualName, group: Sequence[Finding], seen: set[tuple[str, st
     dims = group[0].dims
     place = _place(dims)
     match name:
+        case ResidualName.MISSING_TELEMETRY if group[0].cause == INTERRUPTED:
+            return f"{place}: settles interrupted calls", ""
         case ResidualName.MISSING_TELEMETRY:
             unseen = next(((kind, v) for kind, v in _marks(dims) if v and (kind, v) not in seen), None)
             if unseen and unseen[0] != "model":

@@ -382,20 +382,17 @@ def _name_pairs(run: _Run) -> None:
 
 
 def _matched(run: _Run) -> list[Matched]:
-    return sorted(
-        (
-            Matched(
-                dims=pair.dims,
-                quantity=pair.quantity,
-                billed=pair.amount,
-                booked=pair.cost,
-                tolerance=_tolerance(pair.billed),
-            )
-            for pair in run.pairs.values()
-            if not pair.reclassified
-        ),
-        key=lambda m: (m.dims, m.quantity, m.billed, m.booked),
-    )
+    return [
+        Matched(
+            dims=pair.dims,
+            quantity=pair.quantity,
+            billed=pair.amount,
+            booked=pair.cost,
+            tolerance=_tolerance(pair.billed),
+        )
+        for pair in run.pairs.values()
+        if not pair.reclassified
+    ]
 
 
 def _name_leftovers(run: _Run, tools_booked: set[str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from operator import itemgetter
 from typing import Final
 
-from spanledger.reconciler.tieout.items import Billed, Charge, Dims, Matched
+from spanledger.reconciler.tieout.items import Billed, Charge, Matched
 from spanledger.semconv.money import CONTEXT
 
 _ZERO: Final = Decimal(0)
@@ -76,6 +77,20 @@ class ImpliedPrice:
         return CONTEXT.divide(difference, self.matched_booked_usd).quantize(_RATIO, context=CONTEXT)
 
 
+_Place = tuple[date, str, str, str, str]
+
+
+@dataclass(slots=True)
+class _Sums:
+    quantity: Decimal = _ZERO
+    billed: Decimal = _ZERO
+    matched_quantity: Decimal = _ZERO
+    matched_billed: Decimal = _ZERO
+    matched_booked: Decimal = _ZERO
+    tolerance: Decimal = _ZERO
+    is_final: bool = True
+
+
 def implied_prices(billed: Iterable[Billed], matched: Iterable[Matched]) -> tuple[ImpliedPrice, ...]:
     """The implied prices of a bill.
 
@@ -83,34 +98,34 @@ def implied_prices(billed: Iterable[Billed], matched: Iterable[Matched]) -> tupl
         billed: the bill's items, those without a quantity included (they imply no price).
         matched: what the ledger knew of them, and its cost.
     """
-    lines: dict[tuple[date, Meter], list[Billed]] = defaultdict(list)
+    sums: dict[_Place, _Sums] = defaultdict(_Sums)
     for item in billed:
-        if item.charge is Charge.USAGE and item.quantity and item.dims.token_class and item.dims.model:
-            lines[item.dims.day, _meter(item.dims)].append(item)
-    known: dict[tuple[date, Meter], list[Matched]] = defaultdict(list)
+        dims = item.dims
+        if item.quantity and item.charge is Charge.USAGE and dims.token_class and dims.model:
+            here = sums[dims.day, dims.model, dims.token_class, dims.service_tier, dims.batch]
+            here.quantity += item.quantity
+            here.billed += item.amount
+            here.is_final = here.is_final and item.is_final
     for pair in matched:
-        known[pair.dims.day, _meter(pair.dims)].append(pair)
+        dims = pair.dims
+        known = sums.get((dims.day, dims.model, dims.token_class, dims.service_tier, dims.batch))
+        if known is not None:
+            known.matched_quantity += pair.quantity
+            known.matched_billed += pair.billed
+            known.matched_booked += pair.booked
+            known.tolerance += pair.tolerance
     return tuple(
-        price
-        for (day, meter), items in sorted(lines.items())
-        for price in (_price(day, meter, items, known[day, meter]),)
-        if price.quantity > 0
-    )
-
-
-def _meter(dims: Dims) -> Meter:
-    return Meter(model=dims.model, token_class=dims.token_class, service_tier=dims.service_tier, batch=dims.batch)
-
-
-def _price(day: date, meter: Meter, items: Sequence[Billed], pairs: Sequence[Matched]) -> ImpliedPrice:
-    return ImpliedPrice(
-        day=day,
-        meter=meter,
-        quantity=sum((item.quantity or _ZERO for item in items), _ZERO),
-        billed_usd=sum((item.amount for item in items), _ZERO),
-        matched_quantity=sum((pair.quantity for pair in pairs), _ZERO),
-        matched_billed_usd=sum((pair.billed for pair in pairs), _ZERO),
-        matched_booked_usd=sum((pair.booked for pair in pairs), _ZERO),
-        tolerance_usd=sum((pair.tolerance for pair in pairs), _ZERO),
-        is_final=all(item.is_final for item in items),
+        ImpliedPrice(
+            day=place[0],
+            meter=Meter(model=place[1], token_class=place[2], service_tier=place[3], batch=place[4]),
+            quantity=here.quantity,
+            billed_usd=here.billed,
+            matched_quantity=here.matched_quantity,
+            matched_billed_usd=here.matched_billed,
+            matched_booked_usd=here.matched_booked,
+            tolerance_usd=here.tolerance,
+            is_final=here.is_final,
+        )
+        for place, here in sorted(sums.items(), key=itemgetter(0))
+        if here.quantity > 0
     )

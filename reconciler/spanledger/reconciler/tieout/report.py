@@ -100,6 +100,8 @@ def tie_out_period(
 def _twice(results: Sequence[TieOut]) -> Iterator[str]:
     """Connections that bill the same lines: one invoice that came in by two ways."""
     for one, other in combinations(results, 2):
+        if set(one.provider.split("+")).isdisjoint(other.provider.split("+")):
+            continue
         mine, theirs = _lines(one), _lines(other)
         shared = mine & theirs
         same = sum((abs(amount) * count for (*_, amount), count in shared.items()), Decimal(0))

@@ -143,7 +143,11 @@ class TieOut:
     @property
     def variance(self) -> Decimal:
         """What needs attention, as a share of the larger side; opposite findings do not cancel."""
-        open_money = sum((abs(a) for name, a in self.residuals().items() if name not in EXPECTED), _ZERO)
+        residuals = self.residuals()
+        if ResidualName.MISSING_TELEMETRY in residuals:
+            # What settles interrupted calls is explained.
+            residuals[ResidualName.MISSING_TELEMETRY] -= sum((each.given for each in self.interrupted), _ZERO)
+        open_money = sum((abs(a) for name, a in residuals.items() if name not in EXPECTED), _ZERO)
         return open_money / max(abs(self.billed_usd), abs(self.booked_usd)) if open_money else _ZERO
 
 
