@@ -120,6 +120,58 @@ def test_gemini_cli_counts_thinking_beside_the_output(emitted: Any) -> None:
     assert (vertex.provider, vertex.labels["billing"]) == ("google_vertex", "api")
 
 
+@pytest.mark.parametrize(
+    ("auth", "counts", "expected"),
+    [
+        # reasoning inside the output, as OpenAI-compatible APIs count it, and beside it, as Gemini does
+        ("qwen-oauth", (335, 128, 3553), (3218, 2048, None, 335, 128, "alibaba", "subscription")),
+        ("openai", (207, 128, 3553), (3218, 2048, None, 335, 128, "", "api")),
+    ],
+)
+def test_qwen_code_logs(
+    auth: str, counts: tuple[int, int, int], expected: tuple[int | str | None, ...], emitted: Any
+) -> None:
+    output, thoughts, total = counts
+    attributes = {
+        "event.name": "qwen-code.api_response",
+        "model": "coder-model",
+        "response_id": "chatcmpl-7",
+        "input_token_count": 3218,
+        "output_token_count": output,
+        "cached_content_token_count": 2048,
+        "thoughts_token_count": thoughts,
+        "total_token_count": total,
+        "auth_type": auth,
+        "duration_ms": 500,
+    }
+    read = emitted.log("qwen-code", attributes)
+    assert (*emitted.tokens(read), read.provider, read.labels["billing"]) == expected
+    assert (read.dialect, read.response_id, read.request_model) == ("qwen_code", "chatcmpl-7", "coder-model")
+    assert read.ended_ns - read.started_ns == 500_000_000
+
+
+def test_qwen_code_errors_are_failed_attempts(emitted: Any) -> None:
+    attributes = {"event.name": "qwen-code.api_error", "model": "coder-model", "error_type": "429", "status_code": 429}
+    read = emitted.log("somebody", attributes, resource={"service.name": "qwen-code"})
+    assert (read.dialect, read.role, read.status, read.http_status) == ("qwen_code", Role.LEAF, "error", 429)
+
+
+@pytest.mark.parametrize(
+    ("mode", "billing"),
+    [("Chatgpt", "subscription"), ("chatgpt_auth_tokens", "subscription"), ("ApiKey", "api"), ("api-key", "api")],
+)
+def test_codex_says_how_it_signed_in(mode: str, billing: str, emitted: Any) -> None:
+    attributes = {
+        "event.name": "codex.sse_event",
+        "event.kind": "response.completed",
+        "model": "gpt-5-codex",
+        "input_token_count": "12",
+        "output_token_count": "7",
+        "auth_mode": mode,
+    }
+    assert emitted.log("codex_otel", attributes).labels["billing"] == billing
+
+
 def test_copilot_is_a_subscription(emitted: Any) -> None:
     attributes = {**CHAT, **USAGE, "gen_ai.provider.name": "github", "github.copilot.cost": 1, "user.name": "octocat"}
     read = emitted.span("github.copilot", attributes)

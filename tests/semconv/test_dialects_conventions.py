@@ -231,6 +231,32 @@ def test_usage_in_a_span_event_is_read(emitted: Any) -> None:
     assert (read.response_id, read.request_model) == ("resp_1", "gpt-4o-mini")
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"gen_ai.usage.prompt_tokens": 3000, "gen_ai.usage.completion_tokens": 300},
+        {"gen_ai.usage.input_tokens": "3000", "gen_ai.usage.output_tokens": 300.0},
+    ],
+)
+def test_usage_in_a_span_event_is_read_in_every_spelling(usage: dict[str, Any], emitted: Any) -> None:
+    events = (SpanEvent("noise", END, {"message": "x"}), SpanEvent("my.usage", END, usage))
+    assert emitted.tokens(emitted.span("somebody", CHAT, events=events)) == (3000, None, None, 300, None)
+
+
+@pytest.mark.parametrize("proof", [{"gen_ai.operation.name": "chat"}, {"gen_ai.response.id": "resp_1"}])
+def test_a_log_under_any_name_that_is_an_answer_of_a_model_is_read(proof: dict[str, str], emitted: Any) -> None:
+    attributes = {"gen_ai.request.model": "gpt-4o-mini", "gen_ai.system": "openai", **USAGE, **proof}
+    read = emitted.log("somebody", attributes, event="acme.llm.finished")
+    assert (read.role, read.signal, read.request_model) == (Role.LEAF, "log", "gpt-4o-mini")
+    assert emitted.tokens(read) == (3000, None, None, 300, None)
+
+
+@pytest.mark.parametrize("more", [{}, {"gen_ai.operation.name": "invoke_agent"}, {"turn.index": 2}])
+def test_a_log_whose_usage_may_be_a_sum_is_none(more: dict[str, Any], emitted: Any) -> None:
+    attributes = {"gen_ai.request.model": "gpt-4o-mini", **USAGE, **more}
+    assert emitted.log("somebody", attributes, event="copilot_chat.agent.turn") is None
+
+
 def test_the_conventions_log_event_is_the_span_again(emitted: Any) -> None:
     attributes = {**CHAT, **CACHED, "gen_ai.response.id": "chatcmpl-1"}
     record = LogEntry(

@@ -1,4 +1,4 @@
-"""Coding agents: Claude Code, Codex, Gemini CLI and GitHub Copilot, by their logs and their spans.
+"""Coding agents: Claude Code, Codex, Gemini CLI, Qwen Code and GitHub Copilot, by their logs and their spans.
 
 Their use is often paid by a plan and not by the token. Where the agent says so, the label ``billing`` is
 ``subscription`` or ``api``; the tokens are counted either way.
@@ -148,8 +148,9 @@ def _codex_role(draft: Draft) -> Role | None:
 def _codex(draft: Draft) -> None:
     draft.fields.setdefault("provider", "openai")
     _took(draft)
-    mode = str(draft.attributes.get("auth_mode", "")).lower()
-    _label(draft, {"chatgpt": "subscription", "apikey": "api", "api_key": "api"}.get(mode, ""))
+    mode = str(draft.attributes.get("auth_mode", "")).lower().replace("_", "").replace("-", "")
+    billing = "subscription" if mode.startswith("chatgpt") else "api" if mode == "apikey" else ""
+    _label(draft, billing)
 
 
 CODEX: Final = Dialect(
@@ -176,60 +177,92 @@ CODEX: Final = Dialect(
 )
 
 
-# --- Gemini CLI
+# --- Gemini CLI, and Qwen Code, which grew out of it
 
 
 def _gemini_role(draft: Draft) -> Role | None:
-    event = draft.attributes.get("event.name")
+    event = str(draft.attributes.get("event.name")).rpartition(".")[2]
     if isinstance(draft.record, LogEntry):
-        if event == "gemini_cli.api_response":
+        if event == "api_response":
             draft.fields["operation"] = "generate_content"
             return Role.LEAF
-        if event == "gemini_cli.api_error":
+        if event == "api_error":
             draft.fields["operation"] = "generate_content"
             _failed(draft, draft.attributes.get("error_type") or draft.attributes.get("error"))
             return Role.LEAF
-        return Role.DETAIL  # the conventions' event repeats gemini_cli.api_response, thinking left out
+        return Role.DETAIL  # the conventions' event repeats the call's own event, thinking left out
     if draft.get("operation") == "llm_call" and not draft.has_usage:
         return Role.DETAIL  # its usage is in the log
     return conventions.role(draft)
 
 
-def _gemini(draft: Draft) -> None:
-    vertex = str(draft.attributes.get("auth_type", "")).lower()
-    if not draft.get("provider"):
-        draft.fields["provider"] = "gcp.vertex_ai" if "vertex" in vertex else "gcp.gemini"
+def _signed_in(draft: Draft) -> tuple[str, str]:
+    """How the user signed in (``oauth-personal``, ``gemini-api-key``, ``qwen-oauth``, ...), and the label for it."""
+    way = str(draft.attributes.get("auth_type", "")).lower()
+    if not way:
+        return "", ""
+    return way, "subscription" if "oauth" in way or way.startswith(("login", "cloud-shell", "compute")) else "api"
+
+
+def _ended(draft: Draft) -> None:
     _took(draft)
     reason = values.stop_reason(draft.attributes.get("finish_reasons"))
     if isinstance(reason, str):
         draft.fields["stop_reason"] = reason
-    billing = ""
-    if vertex:
-        billing = "subscription" if vertex.startswith(("oauth", "login", "cloud-shell", "compute")) else "api"
+
+
+def _gemini(draft: Draft) -> None:
+    way, billing = _signed_in(draft)
+    if not draft.get("provider"):
+        draft.fields["provider"] = "gcp.vertex_ai" if "vertex" in way else "gcp.gemini"
+    _ended(draft)
     _label(draft, billing)
 
 
+def _qwen(draft: Draft) -> None:
+    way, billing = _signed_in(draft)
+    if way == "qwen-oauth" and not draft.get("provider"):
+        draft.fields["provider"] = "alibaba"  # any OpenAI-compatible API otherwise: then the model has to tell
+    _ended(draft)
+    _label(draft, billing)
+
+
+_GEMINI_TEXTS: Final[Aliases] = {
+    **conventions.TEXTS,
+    "request_model": ("gen_ai.request.model", "model"),
+    "user_id": _USER,
+}
+_GEMINI_COUNTS: Final[Aliases] = {
+    **conventions.COUNTS,
+    "input": ("input_token_count", *conventions.COUNTS["input"]),
+    "output": ("output_token_count", *conventions.COUNTS["output"]),
+    "cache_read": ("cached_content_token_count", *conventions.COUNTS["cache_read"]),
+    "reasoning": ("thoughts_token_count", *conventions.COUNTS["reasoning"]),
+    "total": ("total_token_count", *conventions.COUNTS["total"]),
+}
+
 GEMINI_CLI: Final = Dialect(
     name="gemini_cli",
-    scopes=("gemini-cli", "gemini_cli*", "qwen-code"),
-    services=("gemini-cli", "qwen-code"),
+    scopes=("gemini-cli", "gemini_cli*"),
+    services=("gemini-cli",),
     events=("gemini_cli.api_response", "gemini_cli.api_error"),
-    texts={
-        **conventions.TEXTS,
-        "request_model": ("gen_ai.request.model", "model"),
-        "user_id": _USER,
-    },
-    counts={
-        **conventions.COUNTS,
-        "input": ("input_token_count", *conventions.COUNTS["input"]),
-        "output": ("output_token_count", *conventions.COUNTS["output"]),
-        "cache_read": ("cached_content_token_count", *conventions.COUNTS["cache_read"]),
-        "reasoning": ("thoughts_token_count", *conventions.COUNTS["reasoning"]),
-        "total": ("total_token_count", *conventions.COUNTS["total"]),
-    },
+    texts=_GEMINI_TEXTS,
+    counts=_GEMINI_COUNTS,
     role=_gemini_role,
     adjust=_gemini,
     output_holds_reasoning=False,
+    trust=3,
+)
+QWEN_CODE: Final = Dialect(
+    name="qwen_code",
+    scopes=("qwen-code*",),
+    services=("qwen-code",),
+    events=("qwen-code.api_response", "qwen-code.api_error"),
+    texts={**_GEMINI_TEXTS, "response_id": ("response_id", *conventions.TEXTS["response_id"])},
+    counts=_GEMINI_COUNTS,
+    role=_gemini_role,
+    adjust=_qwen,
+    output_holds_reasoning=None,  # by the API behind it: the total decides
     trust=3,
 )
 

@@ -57,6 +57,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     coding_agents.CLAUDE_CODE,
     coding_agents.CODEX,
     coding_agents.GEMINI_CLI,
+    coding_agents.QWEN_CODE,
     coding_agents.COPILOT,
     conventions.DIALECT,
 )
@@ -65,7 +66,13 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
 INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 """The conventions' log event: repeats a model call's span, under the emitter's own dialect."""
 
-_USAGE: Final = "gen_ai.usage.input_tokens"
+_USAGE: Final = (
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.prompt_tokens",
+    "llm.token_count.prompt",
+    "llm.usage.prompt_tokens",
+)
+"""By these an event of a span, or a log record under a name of its own, is known to carry a model call's usage."""
 _MAX_SOURCES: Final = 16
 """Records come source by source; a source may hold megabytes of attributes."""
 _MAX_SCOPES: Final = 1024
@@ -198,7 +205,7 @@ class Dialects:
             compiler = self._events.get(name) or self._events.get(f"{record.source.scope_name}/{name}")
             if compiler is not None:
                 return compiler
-        return None
+        return self._unclaimed if _is_model_call(record.attributes) else None
 
     def _bind(self, source: Source) -> _Bound:
         fields, labels = _of_process(source)
@@ -225,12 +232,32 @@ class Dialects:
         return found
 
 
+def _has_usage(attributes: Attributes) -> bool:
+    for name in _USAGE:  # noqa: SIM110 - a generator takes twice as long
+        if name in attributes:
+            return True
+    return False
+
+
+def _is_model_call(attributes: Attributes) -> bool:
+    """Whether a log record says itself that it is one answer of a model: usage, and an operation or the answer's id.
+
+    Usage alone may be the sum of a turn or a session.
+    """
+    if not _has_usage(attributes):
+        return False
+    operation = attributes.get("gen_ai.operation.name")
+    return (isinstance(operation, str) and operation in conventions.MODEL_OPERATIONS) or bool(
+        attributes.get("gen_ai.response.id")
+    )
+
+
 def _with_event_usage(record: SpanRecord) -> SpanRecord:
     """Emitters that put the model call into an event of its span: the event's attributes fill what the span lacks."""
-    if _USAGE in record.attributes:
+    if _has_usage(record.attributes):
         return record
     for event in record.events:
-        if _USAGE in event.attributes:
+        if _has_usage(event.attributes):
             return replace(record, attributes={**event.attributes, **record.attributes})
     return record
 
