@@ -19,6 +19,7 @@ from report_books import CREDIT, Books
 
 from spanledger.cli import access
 from spanledger.cli.app import run
+from spanledger.exporters.readings import sql
 from spanledger.ledger.client import StoreTarget, connect
 
 DAY = date(2026, 9, 3)
@@ -255,6 +256,36 @@ def test_prices_implied_prints_what_would_mend_the_books(
     assert 'per_million = { "output" = "9.6", "input_uncached" = "2.4" }' in (tmp_path / "rates.toml").read_text()
     assert run([*rates, "--rate", "output=much"]) == 2
     assert run(rates) == 2
+
+
+def test_implied_prices_are_kept_once_and_drift_in_the_metric(store: Path, client: Client):
+    for _ in range(2):
+        run(["reconcile", "--period", "2026-09", "--data", str(store), "--org", "docs"])
+    run(["reconcile", "--period", "2026-09-04", "--data", str(store), "--org", "docs"])
+    (kept,) = client.query("SELECT count() FROM spanledger.implied_price_versions WHERE org_id = 'docs'").first_row
+    shown = client.query(
+        "SELECT day, token_class, quantity * billed_unit_price = billed_usd, drift FROM spanledger.implied_prices "
+        "WHERE org_id = 'docs' ORDER BY day, token_class"
+    ).result_rows
+    assert kept == len(shown) == 6
+    assert [(day, name, drift) for day, name, _, drift in shown] == [
+        (day, name, drift)
+        for day, drift in ((DAY, D(0)), (NEXT, D("-0.04")))
+        for name in ("cache_read", "input_uncached", "output_text")
+    ]
+    metric = client.query(
+        sql("price_drift"), parameters={"today": NEXT + timedelta(days=1), "all_orgs": False, "org_id": "docs"}
+    ).result_rows
+    assert {(row[4], row[5]) for row in metric} == {
+        (name, D("-0.04")) for name in ("cache_read", "input_uncached", "output_text")
+    }
+    # On the running day itself the day before still stands.
+    assert not any(
+        row[5]
+        for row in client.query(
+            sql("price_drift"), parameters={"today": NEXT, "all_orgs": False, "org_id": "docs"}
+        ).result_rows
+    )
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"

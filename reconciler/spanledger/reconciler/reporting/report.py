@@ -124,6 +124,7 @@ def report(
         unseen = _unseen(tie_out(earlier)), _unseen(tied if tied and after == period else tie_out(after))
         compared = change(client, org_id, earlier, after, unseen=unseen)
     implied = stretches(day_prices(tied.results)) if tied is not None and Part.prices in parts else []
+    advice = suggestions(implied, today=today)
     return Report(
         org_id=org_id,
         period=period,
@@ -139,8 +140,8 @@ def report(
         change=compared,
         forecast=_forecast(reader, today) if Part.forecast in parts else None,
         prices=implied,
-        suggestions=suggestions(implied, today=today),
-        problems=_problems(total, tied, parts),
+        suggestions=advice,
+        problems=[*_problems(total, tied, parts), *(f"{each.why}: see the billed prices" for each in advice)],
     )
 
 
