@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.base import serving
@@ -211,6 +212,37 @@ def test_the_list_shows_the_age_of_keys(cli, server, org):
     assert "nothing is pulled by itself" in out
     found = {each["name"]: each for each in json.loads(cli("connections", "list", "--json")[1])}
     assert (found["old"]["secret_age_days"], found["old"]["next_pull"]) == ({"admin_key": 100}, None)
+
+
+def test_a_serving_process_pulls_what_is_connected(provider, serve, wait_for, tmp_path, capsys):
+    """Without being asked, every stream; the list then shows when it will do so again."""
+    fake, url = provider
+    (tmp_path / "key").write_text(fake.key)
+    data = tmp_path / "data"
+    add_it = [
+        "--admin-key-file",
+        str(tmp_path / "key"),
+        "--base-url",
+        url,
+        "--requests-per-second",
+        "1000",
+        "--no-test",
+    ]
+    assert run(["connections", "add", "openai", "--name", "prod", *add_it, "--data", str(data)]) == 0
+    served = serve(data=data)
+
+    def pulled() -> list[dict[str, Any]]:
+        return served.sql("SELECT stream, state FROM spanledger.sync_runs WHERE step = 'run'")
+
+    wait_for(lambda: len(pulled()) >= 11, "every stream pulled", 120)
+    assert {each["state"] for each in pulled()} == {"ok"}
+    (line,) = served.sql("SELECT model, amount FROM spanledger.bill_lines WHERE kind = 'cost'")
+    assert line == {"model": "gpt-4o", "amount": "1.25"}
+    capsys.readouterr()
+    assert run(["connections", "list", "--json", "--data", str(data)]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    following = datetime.fromisoformat(listed["next_pull"])
+    assert timedelta(0) < following - datetime.now(UTC) <= timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
