@@ -36,6 +36,7 @@ MEMO_ENTRY_BYTES: Final = 256
 """Attributes longer than this (prompts, stack traces) rarely repeat and are decoded each time."""
 
 _STATUSES: Final = 1 << 10
+_KEYS: Final = 1 << 12
 
 _NO_EVENTS: Final[Sequence[SpanEvent]] = ()
 
@@ -159,12 +160,13 @@ class _Memo(dict[bytes, tuple[str, Any]]):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
-        self._seen: Counter[str] = Counter()
+        self._keys = _Keys()
+        self._seen: dict[str, int] = {}
         """Different values seen of each key: a key that never repeats (a response id) would only push out others."""
         self.tally = Tally()
 
     def __missing__(self, raw: bytes) -> tuple[str, Any]:
-        pair = _short_pair(raw)
+        pair = _short_pair(raw, self._keys)
         if pair is None:
             try:
                 message = wire.KeyValue.FromString(raw)
@@ -172,19 +174,33 @@ class _Memo(dict[bytes, tuple[str, Any]]):
                 self.tally.bad_attributes += 1
                 return "", None
             value = any_value(message.value)
-            pair = "" if value is None else text(message.key), value
+            pair = "" if value is None else self._keys[message.key], value
         if len(raw) <= MEMO_ENTRY_BYTES:
             key = pair[0]
-            self._seen[key] = seen = self._seen[key] + 1
-            if seen <= MEMO_VALUES_OF_A_KEY:
+            seen = self._seen.get(key, 0)
+            if seen < MEMO_VALUES_OF_A_KEY:
                 if len(self) >= self._limit:
                     self.clear()
                     self._seen.clear()
+                    seen = 0
+                self._seen[key] = seen + 1
                 self[raw] = pair
         return pair
 
 
-def _short_pair(raw: bytes) -> tuple[str, Any] | None:
+class _Keys(dict[bytes, str]):
+    """Raw attribute keys → text, one object for each: a text that is made anew has to be hashed anew."""
+
+    def __missing__(self, raw: bytes) -> str:
+        key = text(raw)
+        if len(raw) <= MEMO_ENTRY_BYTES:
+            if len(self) >= _KEYS:
+                self.clear()
+            self[raw] = key
+        return key
+
+
+def _short_pair(raw: bytes, keys: _Keys) -> tuple[str, Any] | None:
     """A KeyValue of a short key and a short string or small integer, which most are, without the parser's overhead.
 
     The bytes are ``0A len key 12 len (0A len text | 18 varint)``; ``None`` for everything else, however slightly it
@@ -210,7 +226,7 @@ def _short_pair(raw: bytes) -> tuple[str, Any] | None:
             return None
     else:
         return None
-    return raw[2:at].decode("utf-8", "replace"), value
+    return keys[raw[2:at]], value
 
 
 class _Statuses(dict[bytes, tuple[int, str]]):
