@@ -55,7 +55,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _is_wide(column: Column) -> bool:
-    return column.kind is Kind.text and column.key in ("what", "mend", "means")
+    return column.kind is Kind.text and column.key in ("what", "mend", "means", "cause")
 
 
 def _columns(section: Section) -> dict[str, Any]:
@@ -76,12 +76,15 @@ def _columns(section: Section) -> dict[str, Any]:
                 "label": f"{shown(first, record)}: {shown(cost, record)} USD",
             }
         )
+    days = (_day(section.records[-1], first) - start).days + 1
+    begin, end = shown(first, section.records[0]), shown(first, section.records[-1])
+    top = f"up to {shown(cost, max(section.records, key=lambda record: length(section, record)))} USD a day"
     return {
-        "width": max(LEAST_DAYS, (_day(section.records[-1], first) - start).days + 1) * 10,
+        "width": max(LEAST_DAYS, days) * 10,
         "height": HEIGHT,
         "columns": drawn,
-        "first": shown(first, section.records[0]),
-        "last": shown(first, section.records[-1]),
+        # A short chart does not reach to the right: its last day stands beside the first.
+        "captions": [f"{begin} to {end}", top] if days < LEAST_DAYS else [begin, top, end],
         "label": f"{section.title}, US dollars",
     }
 

@@ -32,7 +32,7 @@ def lines(document: Document) -> Iterator[str]:
     yield document.title
     yield document.subtitle
     yield ""
-    width = max((len(name) for name, _, _ in document.facts), default=0)
+    width = max([len("2026-11 will cost"), *(len(name) for name, _, _ in document.facts)])
     for name, value, remark in document.facts:
         yield f"  {name:<{width}}  {value}{'  (' + remark + ')' if remark else ''}"
     for problem in document.problems:
