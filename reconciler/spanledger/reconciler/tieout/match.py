@@ -65,24 +65,31 @@ class _Pair:
     reclassified: set[str] = field(default_factory=set[str])
 
 
-class _Group:
-    """Booked pools that agree in a key, by project: only those of the same or of no project can be compatible."""
+_Placed = tuple[int, BookedPool]
 
-    __slots__ = ("_all", "_by_project")
+
+class _Group:
+    """Booked pools that agree in a key, by project and workspace: only the same or none of them can be compatible."""
+
+    __slots__ = ("_all", "_by_project", "_by_workspace")
 
     def __init__(self) -> None:
-        self._all: list[tuple[int, BookedPool]] = []
-        self._by_project: dict[str, list[tuple[int, BookedPool]]] = {}
+        self._all: list[_Placed] = []
+        self._by_project: dict[str, list[_Placed]] = {}
+        self._by_workspace: dict[str, list[_Placed]] = {}
 
     def add(self, position: int, pool: BookedPool) -> None:
-        self._all.append((position, pool))
-        self._by_project.setdefault(pool.dims.project, []).append((position, pool))
+        placed = (position, pool)
+        self._all.append(placed)
+        self._by_project.setdefault(pool.dims.project, []).append(placed)
+        self._by_workspace.setdefault(pool.dims.workspace, []).append(placed)
 
-    def near(self, dims: Dims) -> Iterable[tuple[int, BookedPool]]:
+    def near(self, dims: Dims) -> Iterable[_Placed]:
         """What may be compatible with a place, in the order of the positions."""
-        if not dims.project:
+        index, mark = (self._by_project, dims.project) if dims.project else (self._by_workspace, dims.workspace)
+        if not mark:
             return self._all
-        same, unsaid = self._by_project.get(dims.project, ()), self._by_project.get("", ())
+        same, unsaid = index.get(mark, ()), index.get("", ())
         return merge(same, unsaid, key=itemgetter(0)) if same and unsaid else same or unsaid
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -91,7 +91,7 @@ class TieOutReader:
         )
         return {row["provider"]: row["cost"] for row in rows}
 
-    def _query(self, name: str, *, source: str = "", **parameters: object) -> list[Mapping[str, Any]]:
+    def _query(self, name: str, *, source: str = "", **parameters: object) -> list[dict[str, Any]]:
         sql = load(name).replace("{{source}}", source)
         with store_errors("reading what to tie out"):
             result = self._client.query(  # pyright: ignore[reportUnknownMemberType]
@@ -181,11 +181,10 @@ class TieOutReader:
         return frozenset(day for day in period.days() if day.isoformat() in slots or f"{day:%Y-%m}" in slots)
 
 
-def _bill_row(row: Mapping[str, Any]) -> BillRow:
-    fields: dict[str, Any] = dict(row)
-    fields["source_ids"] = tuple(row["source_ids"])
-    fields["is_final"] = bool(row["is_final"])
-    return BillRow(**fields)
+def _bill_row(row: dict[str, Any]) -> BillRow:
+    row["source_ids"] = tuple(row["source_ids"])
+    row["is_final"] = bool(row["is_final"])
+    return BillRow(**row)
 
 
 def _zone(hours: Sequence[int], sample: datetime) -> str:

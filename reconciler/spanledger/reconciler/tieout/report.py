@@ -13,6 +13,7 @@ from typing import Final
 from clickhouse_connect.driver.client import Client
 
 from spanledger.reconciler.clock import Clock
+from spanledger.reconciler.cycles import no_search_for_cycles
 from spanledger.reconciler.tieout.causes import Cause, causes
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.read import TieOutReader
@@ -46,6 +47,7 @@ class Tied:
     doubts: tuple[str, ...] = ()
 
 
+@no_search_for_cycles()
 def tie_out_period(
     client: Client,
     *,
