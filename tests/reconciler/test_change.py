@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal as D
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spanledger.reconciler.change import PARTS, Place, Spend, explain_change
+from spanledger.reconciler.reporting.change import classed
+from spanledger.reconciler.reporting.spend import before
+from spanledger.reconciler.tieout.run import Period
 
 places = st.builds(
     Place,
@@ -66,3 +71,29 @@ def test_moving_to_flex_is_tier():
     before = {place(): spend(50, "2"), place(tier="flex"): spend(50, "1")}
     after = {place(tier="flex"): spend(100, "1")}
     assert only(before, after) == {"tier": D(-50)}
+
+
+@pytest.mark.parametrize(
+    ("period", "today", "compared", "earlier"),
+    [
+        ("2026-11", "2026-12-05", "2026-11", "2026-10"),
+        ("2026-01", "2026-12-05", "2026-01", "2025-12"),
+        ("2026-11", "2026-11-11", "2026-11-01..2026-11-10", "2026-10-01..2026-10-10"),
+        ("2026-03", "2026-03-31", "2026-03-01..2026-03-30", "2026-02-01..2026-02-28"),
+        ("2026-11", "2026-11-01", "2026-11-01", "2026-10-01"),
+        ("2026-11-03", "2026-11-20", "2026-11-03", "2026-11-02"),
+        ("2026-11-20", "2026-11-20", "2026-11-20", "2026-11-19"),
+        ("2026-11-08..2026-11-14", "2026-11-20", "2026-11-08..2026-11-14", "2026-11-01..2026-11-07"),
+        ("2026-11-08..2026-11-14", "2026-11-10", "2026-11-08..2026-11-09", "2026-11-06..2026-11-07"),
+    ],
+)
+def test_like_is_compared_with_like(period: str, today: str, compared: str, earlier: str):
+    names = tuple(found.name for found in before(Period.parse(period), today=date.fromisoformat(today)))
+    assert names == (compared, earlier)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["", "input_uncached", "output_text"]), spends),
+)
+def test_money_that_no_class_carries_is_not_lost(classes: dict[str, Spend]):
+    assert sum(item.cost for item in classed(classes).values()) == sum(item.cost for item in classes.values())

@@ -93,11 +93,11 @@ def _places(client: Client, org_id: str, period: Period) -> dict[Place, Spend]:
     return {
         Place(provider=provider, model=model, tier=tier, token_class=name): item
         for (provider, model, tier), classes in found.items()
-        for name, item in _classed(classes).items()
+        for name, item in classed(classes).items()
     }
 
 
-def _classed(classes: Mapping[str, Spend]) -> Mapping[str, Spend]:
+def classed(classes: Mapping[str, Spend]) -> Mapping[str, Spend]:
     """Give the money that no class carries (one exact amount for a whole call) to the classes, by quantity."""
     rest = classes.get("")
     weights = {name: item.quantity for name, item in classes.items() if name and item.quantity > 0}

@@ -151,10 +151,11 @@ def _forecast(reader: SpendReader, today: date) -> Forecast:
 
 
 def _unseen(tied: Tied) -> Decimal | None:
-    """Billed money that no span told of; ``None`` without a bill."""
+    """Billed money that no span told of, on final days and on others; ``None`` without a bill."""
     if not any(result.billed_usd for result in tied.results):
         return None
-    return sum((result.residuals().get(ResidualName.MISSING_TELEMETRY, _ZERO) for result in tied.results), _ZERO)
+    found = (finding for result in tied.results for finding in result.findings)
+    return sum((each.amount for each in found if each.kind is ResidualName.MISSING_TELEMETRY), _ZERO)
 
 
 def _problems(total: Spend, tied: Tied | None, parts: frozenset[Part]) -> list[str]:
