@@ -116,23 +116,25 @@ def check(connection: Connection) -> Connection:
     rate = connection.settings.get("requests_per_second", "")
     if rate and not (_is_number(rate) and float(rate) > 0):
         raise ConfigError(f"--requests-per-second {rate!r} is not a positive number")
-    check_base_url(connection.base_url or spec.base_url, connection.settings.get("insecure_http") == "on")
+    insecure = connection.settings.get("insecure_http") == "on"
+    check_url("--base-url", connection.base_url or spec.base_url, insecure)
+    for name, value in connection.settings.items():
+        if name.endswith("_url"):
+            check_url(f"--{_option(name)}", value, insecure)
     return connection
 
 
-def check_base_url(url: str, insecure_http: bool) -> None:
+def check_url(option: str, url: str, insecure_http: bool) -> None:
     """Raises `ConfigError` for anything that is not https, or plain http to this machine."""
     if not url:
         return
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--base-url {url!r} is not an http(s) address")
+        raise ConfigError(f"{option} {url!r} is not an http(s) address")
     if parts.username or parts.password:
-        raise ConfigError("--base-url must not carry a user or password: use the connection's secrets")
+        raise ConfigError(f"{option} must not carry a user or password: use the connection's secrets")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not insecure_http:
-        raise ConfigError(
-            f"--base-url {url}: the credential would travel unencrypted; use https, or --insecure-http on"
-        )
+        raise ConfigError(f"{option} {url}: the credential would travel unencrypted; use https, or --insecure-http on")
 
 
 def _option(name: str) -> str:

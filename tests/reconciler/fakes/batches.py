@@ -55,6 +55,26 @@ class FakeAnthropicBatches(Fake):
         return answer({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404)
 
 
+class FakeXaiBatches(Fake):
+    """``batches``, ``results[id]``; pages of one."""
+
+    def __init__(self, key: str = "xai-fake") -> None:
+        super().__init__()
+        self.key = key
+        self.batches: list[dict[str, Any]] = []
+        self.results: dict[str, list[dict[str, Any]]] = {}
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers.get("authorization") != f"Bearer {self.key}":
+            return answer({"code": "unauthenticated", "error": "Incorrect API key provided"}, 401)
+        offset = int(question.one("pagination_token") or 0)
+        name, found = "batches", self.batches
+        if question.path.endswith("/results"):
+            name, found = "results", self.results[question.path.split("/")[3]]
+        more = str(offset + 1) if offset + 1 < len(found) else None
+        return answer({name: found[offset : offset + 1], "pagination_token": more})
+
+
 class Split(Fake):
     """One host, two kinds of keys: the batch endpoints belong to the ordinary one."""
 

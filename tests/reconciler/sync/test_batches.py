@@ -11,9 +11,10 @@ import httpx
 import pytest
 from fakes.anthropic import FakeAnthropic
 from fakes.base import transport
-from fakes.batches import FakeAnthropicBatches, FakeOpenAIBatches, Split
+from fakes.batches import FakeAnthropicBatches, FakeOpenAIBatches, FakeXaiBatches, Split
 from fakes.openai import FakeOpenAI
 from fakes.openrouter import FakeOpenRouter
+from fakes.xai import FakeXai
 
 from spanledger.ledger.client import StoreTarget
 from spanledger.ledger.store import Ledger
@@ -159,6 +160,36 @@ def test_anthropic_batches(ledger, clock, org):
         "reasoning_tokens, web_searches, service_tier"
     )
     assert calls(ledger, org, columns)[1] == ("msg_1", 10, 20, 4, 3, 2, 1, "batch")
+
+
+def test_xai_batches_say_what_each_call_was_charged(ledger, clock, org):
+    """Ticks become the call's exact cost; reasoning that the total counts apart is output; failures leave nothing."""
+    batches = FakeXaiBatches()
+    done = {"num_requests": 2, "num_pending": 0, "num_success": 1, "num_error": 1}
+    batches.batches = [
+        {"batch_id": "batch_2", "create_time": "2026-11-18T09:00:00Z", "state": {"num_requests": 2, "num_pending": 1}},
+        {"batch_id": "batch_1", "create_time": "2026-11-18T09:00:00Z", "state": done, "name": "nightly"},
+        {"batch_id": "batch_0", "create_time": "2025-11-18T09:00:00Z", "state": done},
+    ]  # fmt: skip
+    usage = {
+        "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 125, "cost_in_usd_ticks": 37756000,
+        "prompt_tokens_details": {"cached_tokens": 40}, "completion_tokens_details": {"reasoning_tokens": 5},
+    }  # fmt: skip
+    completion = {"id": "c-1", "object": "chat.completion", "created": DONE, "model": "grok-4-0709", "usage": usage}
+    batches.results["batch_1"] = [
+        {"batch_request_id": "a", "batch_result": {"response": {"chat_get_completion": completion}}},
+        {"batch_request_id": "b", "batch_result": {"error": {"code": 13, "message": "internal"}}},
+    ]
+    keys = {"MANAGEMENT_KEY": "xai-mgmt-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeXai(), batches), keys)
+    mine = connection(org, "xai", keys)
+    assert made.test(mine, pin=False).is_usable
+    (report,) = made.sync(mine, streams=frozenset({"batches"}))
+    assert (report.state, report.lines) == (State.OK, 1), report.detail
+    columns = (
+        "response_id, input_uncached_tokens, cache_read_tokens, output_tokens, reasoning_tokens, cost_usd, cost_status"
+    )
+    assert calls(ledger, org, columns) == [("c-1", 60, 40, 25, 5, Decimal("0.0037756"), "exact")]
 
 
 def test_openrouter_says_what_a_call_cost(ledger, clock, org):

@@ -111,6 +111,10 @@ def test_every_connector_says_how_to_get_a_key_and_what_it_asks_for():
         ({"base_url": "ftp://x"}, "is not an http(s) address"),
         ({"base_url": "http://gateway.example/v1"}, "unencrypted"),
         ({"base_url": "https://me:pw@gateway.example"}, "must not carry"),
+        (
+            {"connector": "xai", "secrets": {"management_key": "env:K"}, "settings": {"api_url": "http://gw.example"}},
+            "--api-url http://gw.example: the credential would travel unencrypted",
+        ),
         ({"connector": "anthropic", "settings": {"api": "both"}}, "choose one of auto, analytics, admin"),
         ({"connector": "google", "secrets": {"service_account_key": "env:K"}}, "--table"),
     ],

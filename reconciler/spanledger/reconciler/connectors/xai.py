@@ -23,11 +23,13 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
+from spanledger.reconciler.connectors.xai_batches import XaiBatches
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rfc3339, rows, text
 from spanledger.reconciler.errors import PermanentSyncError, State, TruncatedError
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, bearer
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, last_page
 from spanledger.reconciler.units import Cents, Dollars, Money
 from spanledger.reconciler.windows import Grain, Window, next_month
@@ -93,8 +95,16 @@ class XAI(Connector):
                 default="Etc/GMT",
                 choices=("Etc/GMT", "UTC"),
             ),
+            Setting(name="api_url", help="of the inference API, for batches", default="https://api.x.ai"),
         ),
-        secrets=(SecretSetting(name="management_key", help="a management key with billing read access"),),
+        secrets=(
+            SecretSetting(name="management_key", help="a management key with billing read access"),
+            SecretSetting(
+                name="api_key",
+                help="an ordinary key, to read the results of batches: what each call in them was charged",
+                required=False,
+            ),
+        ),
         setup=(
             "Sign in at console.x.ai with an account that has the Management Keys permission on the team.",
             "Open Settings > Management Keys, create a key and allow it to read billing.",
@@ -117,6 +127,13 @@ class XAI(Connector):
     def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         del settings
         return _streams("", "Etc/GMT")
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        if key is None:
+            return ()
+        return (XaiBatches(bearer(key), opening.settings.get("api_url") or "https://api.x.ai"),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         return Account(opening.settings.get("team_id") or self._team(api))
