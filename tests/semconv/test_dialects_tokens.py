@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,3 +103,35 @@ def test_usage_objects_of_every_provider() -> None:
     python = from_python_text("{'prompt_tokens': 5, 'completion_tokens': 2, 'cached_tokens': 3, 'cost': 1.5}")
     assert python is not None
     assert python.counts == {"input": 5, "output": 2, "cache_read": 3}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{'prompt_tokens': 3383, 'completion_tokens': 335, 'total_tokens': 3718}",
+        "{'total_tokens': 3718, 'prompt_tokens': 3383, 'completion_tokens': 335}",
+        "{'prompt_tokens':3383,'completion_tokens':335,'total_tokens':3718}",
+        "{'prompt_tokens': 3383, 'total_tokens': 3718, 'nothing': None, 'details': {'completion_tokens': 335}}",
+        "Usage('prompt_tokens': 3383, 'x': Wrapper(text=1), 'completion_tokens': 335, y=7), 'total_tokens': 3718)",
+    ],
+)
+def test_usage_as_python_text_is_read_wherever_its_numbers_end(written: str) -> None:
+    found = from_python_text(written)
+    assert found is not None
+    assert found.counts == {"input": 3383, "output": 335, "total": 3718}
+    assert (found.input_holds_cache, found.output_holds_reasoning) == (True, True)
+
+
+@pytest.mark.parametrize("written", ["", "{'prompt_tokens': 1.5}", "{'prompt_tokens': -3}", "{'prompt_tokens", 7, None])
+def test_python_text_without_counts_says_nothing(written: object) -> None:
+    assert from_python_text(written) is None
+
+
+def test_objects_of_one_shape_keep_their_own_numbers_and_odd_types_have_shapes_of_their_own() -> None:
+    def counts(cached: object) -> dict[str, int]:
+        usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": cached}}
+        return from_mapping(usage).counts
+
+    assert [counts(value).get("cache_read") for value in (4, 5, "6", 7.0, None, {}, -1, 8)] == [
+        4, 5, 6, 7, None, None, None, 8,
+    ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from spanledger.semconv.dialects import conventions, tools, values
+from spanledger.semconv.dialects import conventions, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
 from spanledger.semconv.records import LogEntry
@@ -80,11 +80,8 @@ def _claude_role(draft: Draft) -> Role | None:
 def _claude(draft: Draft) -> None:
     draft.fields.setdefault("provider", "anthropic")
     _took(draft)
-    if draft.attributes.get("success") in (False, "false"):
+    if values.flag(draft.attributes.get("success")) is False:
         _failed(draft, draft.attributes.get("error"))
-    if draft.role is Role.DETAIL:
-        succeeded = values.flag(draft.attributes.get("success"))
-        draft.tool_calls = tools.executed(draft.attributes, is_error=succeeded is False)
     _label(draft)
 
 

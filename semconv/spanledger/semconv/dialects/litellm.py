@@ -71,24 +71,26 @@ def _adjust(draft: Draft) -> None:
     _models(draft)
     hidden = attributes.get("hidden_params")
     if isinstance(hidden, str) and len(hidden) <= values.MAX_JSON:
-        request_id = _text_after(hidden, _REQUEST_IDS[0]) or _text_after(hidden, _REQUEST_IDS[1])
-        if request_id and len(request_id) <= _MAX_ID:
-            fields.setdefault("request_id", request_id)
-        if not draft.get("server_address") and (base := _text_after(hidden, _API_BASE)):
+        if "request-id" in hidden and "request_id" not in fields:
+            request_id = _text_after(hidden, _REQUEST_IDS[0]) or _text_after(hidden, _REQUEST_IDS[1])
+            if request_id and len(request_id) <= _MAX_ID:
+                fields["request_id"] = request_id
+        if not fields.get("server_address") and (base := _text_after(hidden, _API_BASE)):
             fields["server_address"] = base
-    response_id = draft.get("response_id")
+    response_id = fields.get("response_id")
     if response_id and (response_id == attributes.get("litellm.call_id") or ids.is_invented(response_id)):
         fields["response_id"] = ""
         if response_id.startswith("chatcmpl-"):
             fields["request_id"] = response_id  # the gateway's client knows the call by it
         draft.notes.append("gateway_response_id")
-    if "cache_read" not in draft.counts and draft.counts:
+    counts = draft.counts
+    if counts and "cache_read" not in counts:
         found = usage_json.from_python_text(attributes.get("metadata.usage_object"))
-        if found is not None and found.counts.get("input") == draft.counts.get("input"):
+        if found is not None and found.counts.get("input") == counts.get("input"):
             usage_json.apply(draft, found)
             draft.input_holds_cache = True
             draft.output_holds_reasoning = True
-    if not draft.get("session_id"):
+    if not fields.get("session_id"):
         requester = attributes.get("metadata.requester_metadata")
         if isinstance(requester, str) and "session_id" in requester and len(requester) <= values.MAX_JSON:
             match = _SESSION.search(requester)

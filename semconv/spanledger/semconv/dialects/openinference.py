@@ -35,7 +35,7 @@ COUNTS: Final[Aliases] = {
     "total": (_T + "total",),
 }
 _KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
-_WHO: Final = re.compile(r'"(?:session|user|thread|conversation|team|feature|end_user)', re.IGNORECASE)
+_WHO: Final = ('"session', '"user', '"thread', '"conversation', '"team', '"feature', '"end_user')
 _MODEL: Final = re.compile(r'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -54,8 +54,14 @@ def _role(draft: Draft) -> Role | None:
 def metadata(draft: Draft, name: str = "metadata") -> None:
     """Session, user and team from a JSON object that users attach to their spans."""
     written = draft.attributes.get(name)
-    if written is None or (isinstance(written, str) and not _WHO.search(written)):
+    if written is None:
         return
+    if isinstance(written, str):
+        if len(written) > values.MAX_JSON:
+            return
+        folded = written.lower()
+        if not any(word in folded for word in _WHO):
+            return  # most metadata says nothing about who: do not parse it
     found = values.mapping(written)
     for key, value in found.items():
         field = BAG_KEYS.get(key.lower())

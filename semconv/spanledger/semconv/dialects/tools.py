@@ -90,7 +90,11 @@ def executed(attributes: Mapping[str, Any], *, is_error: bool) -> tuple[ToolCall
 
 
 def _first(attributes: Mapping[str, Any], aliases: Sequence[str]) -> Any:
-    return next((attributes[name] for name in aliases if attributes.get(name)), None)
+    for name in aliases:
+        value = attributes.get(name)
+        if value:
+            return value
+    return None
 
 
 def _plain(item: Mapping[str, Any], id_key: str, name_key: str, *argument_keys: str) -> ToolCall | None:

@@ -103,7 +103,9 @@ def from_python_text(text: Any) -> Found | None:
         if known is not None:
             slot, told = known
             style |= told
-            digits = rest[1:].partition(",")[0].strip(" })")
+            digits = rest[2:-2] if rest[-2:] == ", " else rest[1:]  # nearly always ": 12, "
+            if not digits.isdecimal():
+                digits = digits.partition(",")[0].strip(" })")
             if slot not in counts and digits.isdecimal() and len(digits) < 16:
                 counts[slot] = int(digits)
     return _judge(counts, style, None) if counts else None
