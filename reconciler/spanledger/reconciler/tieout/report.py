@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from itertools import combinations
@@ -81,11 +81,12 @@ def tie_out_period(
     ghosts: dict[str, list[Unseen]] = {}
     for evidence in reader.evidence(period, only=only):
         result = run_tie_out(evidence, period, names, today=today)
-        results.append(result)
         explained[result.connection] = causes(result.findings, [item.dims for item in evidence.booked])
         source = Source(org_id=org_id, connection=result.connection, providers=tuple(result.provider.split("+")))
         shadow[result.connection] = shadow_spend(result.findings, result.booked, names.family, source)
         ghosts[result.connection] = ghost_spend(result.findings, result.billed, names.family, source)
+        # The ledger's side of a large month is large; nobody asks for it any more.
+        results.append(replace(result, booked=()))
     if keep:
         TieOutStore(client, clock).save(org_id, results)
     unbilled = {} if only else reader.unbilled_providers(period)

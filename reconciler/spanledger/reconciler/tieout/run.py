@@ -98,7 +98,7 @@ class TieOut:
         final_days: days whose bill is there and will not move any more.
         lines_without_rate: lines that are left out because nobody knows an exchange rate for them.
         billed: the bill's items of the period.
-        booked: the ledger's items of the period.
+        booked: the ledger's items of the period, as long as they are needed.
     """
 
     connection: str
