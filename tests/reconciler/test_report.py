@@ -288,6 +288,26 @@ def test_implied_prices_are_kept_once_and_drift_in_the_metric(store: Path, clien
     )
 
 
+def test_the_evidence_of_what_one_side_alone_knows_can_be_asked_for(
+    store: Path, client: Client, capsys: pytest.CaptureFixture[str]
+):
+    run(["reconcile", "--period", "2026-09-04", "--data", str(store), "--org", "docs", "--json"])
+    (tied,) = json.loads(capsys.readouterr().out)["connections"]
+    (shadow,), (ghost,) = tied["shadow"], tied["ghosts"]
+    lines = client.query(shadow["evidence"])
+    assert {row[lines.column_names.index("project")] for row in lines.result_rows} == {"jobs"}
+    assert sum(row[lines.column_names.index("amount_usd")] for row in lines.result_rows) == D(shadow["amount_usd"])
+    calls = client.query(ghost["evidence"])
+    assert sum(row[calls.column_names.index("cost_usd")] for row in calls.result_rows) == D(ghost["amount_usd"])
+
+
+def test_a_file_that_cannot_be_written_is_one_line(store: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    target = tmp_path / "missing" / "page.html"
+    words = ["report", "spend", "--period", "2026-09", "--format", "html", "--output", str(target)]
+    assert run([*words, "--data", str(store), "--org", "docs"]) == 2
+    assert capsys.readouterr().err == f"spanledger: cannot write {target}: No such file or directory\n"
+
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 SHOWN = re.findall(r"^```console\n\$ spanledger (.+)\n((?:.*\n)+?)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
