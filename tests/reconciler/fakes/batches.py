@@ -55,6 +55,26 @@ class FakeAnthropicBatches(Fake):
         return answer({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404)
 
 
+class FakeMistralBatches(Fake):
+    """``jobs``; ``files[id]`` = JSON lines."""
+
+    def __init__(self, key: str = "mistral-fake") -> None:
+        super().__init__()
+        self.key = key
+        self.jobs: list[dict[str, Any]] = []
+        self.files: dict[str, list[dict[str, Any]]] = {}
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers.get("authorization") != f"Bearer {self.key}":
+            return answer({"message": "Unauthorized"}, 401)
+        if question.path == "/v1/batch/jobs":
+            size = int(question.one("page_size", "100"))
+            first = int(question.one("page", "0")) * size
+            return answer({"object": "list", "total": len(self.jobs), "data": self.jobs[first : first + size]})
+        lines = self.files[question.path.split("/")[3]]
+        return Answer(200, "\n".join(json.dumps(line) for line in lines).encode())
+
+
 class FakeXaiBatches(Fake):
     """``batches``, ``results[id]``; pages of one."""
 
@@ -84,7 +104,7 @@ class Split(Fake):
         self.batches = batches
 
     def reply(self, question: Question) -> Answer:
-        is_batch = (
-            "batches" in question.path or "/files/" in question.path or question.path.endswith(("/generation", "/key"))
-        )
+        path = question.path
+        parts = ("batches", "/batch/", "/files/")
+        is_batch = any(part in path for part in parts) or path.endswith(("/generation", "/key"))
         return (self.batches if is_batch else self.admin).handle(question)

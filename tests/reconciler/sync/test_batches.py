@@ -11,7 +11,8 @@ import httpx
 import pytest
 from fakes.anthropic import FakeAnthropic
 from fakes.base import transport
-from fakes.batches import FakeAnthropicBatches, FakeOpenAIBatches, FakeXaiBatches, Split
+from fakes.batches import FakeAnthropicBatches, FakeMistralBatches, FakeOpenAIBatches, FakeXaiBatches, Split
+from fakes.mistral import FakeMistral
 from fakes.openai import FakeOpenAI
 from fakes.openrouter import FakeOpenRouter
 from fakes.xai import FakeXai
@@ -162,6 +163,24 @@ def test_anthropic_batches(ledger, clock, org):
     assert calls(ledger, org, columns)[1] == ("msg_1", 10, 20, 4, 3, 2, 1, "batch")
 
 
+def test_mistral_batches_over_many_pages(ledger, clock, org):
+    """A hundred unfinished jobs on the first page, one with results on the second; they are read once."""
+    batches = FakeMistralBatches()
+    job = {"object": "batch", "endpoint": "/v1/chat/completions", "created_at": DONE - 9000, "output_file": None}
+    batches.jobs = [{**job, "id": f"job-{number}", "status": "RUNNING"} for number in range(100)]
+    batches.jobs.append({**job, "id": "job-100", "status": "SUCCESS", "completed_at": DONE, "output_file": "file-1"})
+    batches.files["file-1"] = [openai_line(1, model="mistral-large-2512")]
+    keys = {"ADMIN_KEY": "mistral-admin-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeMistral(), batches), keys)
+    mine = connection(org, "mistral", keys)
+    assert made.test(mine, pin=False).is_usable
+    for read, again in ((1, 0), (0, 1)):
+        (report,) = made.sync(mine, streams=frozenset({"batches"}))
+        assert (report.state, report.lines, report.slots_unchanged) == (State.OK, read, again), report.detail
+    columns = "provider, response_model, batch_id, is_batch, input_uncached_tokens, cache_read_tokens"
+    assert calls(ledger, org, columns) == [("mistral", "mistral-large-2512", "job-100", True, 60, 40)]
+
+
 def test_xai_batches_say_what_each_call_was_charged(ledger, clock, org):
     """Ticks become the call's exact cost; reasoning that the total counts apart is output; failures leave nothing."""
     batches = FakeXaiBatches()
@@ -252,4 +271,5 @@ def test_a_trial_tries_the_ordinary_key_too(ledger, clock, org, connector, admin
     report = made.test(mine, pin=False)
     *bill, calls_of = report.streams
     assert (calls_of.state, {each.state for each in bill}) == (State.AUTH_FAILED, {State.OK})
+    assert calls_of.permission in calls_of.detail
     assert report.setup

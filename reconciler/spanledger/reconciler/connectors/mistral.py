@@ -22,11 +22,13 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
+from spanledger.reconciler.connectors.mistral_batches import MistralBatches
 from spanledger.reconciler.documents import Json, obj, quantity, rfc3339, text
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
-from spanledger.reconciler.http.auth import Auth, HeaderAuth
+from spanledger.reconciler.http.auth import Auth, HeaderAuth, bearer
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, last_page
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Grain, Window, next_month
@@ -72,7 +74,14 @@ class Mistral(Connector):
             Setting(name="workspace_id", help="read one workspace only"),
             Setting(name="path", help="path of the usage endpoint", default="/v1/admin/usage"),
         ),
-        secrets=(SecretSetting(name="admin_key", help="an Enterprise admin key"),),
+        secrets=(
+            SecretSetting(name="admin_key", help="an Enterprise admin key"),
+            SecretSetting(
+                name="api_key",
+                help="an ordinary key, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "The admin API belongs to Enterprise plans: ask your Mistral contact to enable it.",
             "Create an admin key in the Admin Panel.",
@@ -86,12 +95,20 @@ class Mistral(Connector):
     def explain(self, response: ApiResponse) -> Verdict | None:
         if response.status in (401, 403, 404):
             state = State.AUTH_FAILED if response.status == 401 else State.PERMISSION_MISSING
-            return Verdict(state, False, f"Mistral refused the admin API; it needs {PERMISSION}: {excerpt(response)}")
+            need = response.request.permission or PERMISSION
+            return Verdict(
+                state, False, f"Mistral refused {response.request.path}; it needs {need}: {excerpt(response)}"
+            )
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
         return self.readers(opening.settings)
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        return () if key is None else (MistralBatches(bearer(key)),)
 
     def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         return (

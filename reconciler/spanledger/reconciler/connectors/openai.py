@@ -30,7 +30,9 @@ from spanledger.reconciler.windows import Window
 from spanledger.semconv.usage import TOKEN_CLASSES
 
 PROVIDER: Final = "openai"
-PERMISSION: Final = "an admin key (sk-admin-...) with the Usage read permission (scope api.usage.read)"
+PERMISSION: Final = (
+    "an admin key (sk-admin-...), made by an organization Owner, with the Usage read permission (scope api.usage.read)"
+)
 
 _USAGE_POLICY: Final = Policy(trailing_days=8, slice_days=31, deep_days=(3, 10))
 _COSTS_POLICY: Final = Policy(trailing_days=8, slice_days=31, deep_days=(3, 10))
@@ -165,13 +167,13 @@ class OpenAI(Connector):
             return Verdict(
                 State.PERMISSION_MISSING,
                 False,
-                f"the OpenAI key lacks the scope {scope}; it needs {PERMISSION}: {said}",
+                f"the OpenAI key lacks the scope {scope}; it needs {response.request.permission or PERMISSION}: {said}",
             )
         if response.status == 401:
             return Verdict(
                 State.AUTH_FAILED,
                 False,
-                f"OpenAI refused the key; usage and costs need {PERMISSION}, made by an organization Owner: {said}",
+                f"OpenAI refused the key; it needs {response.request.permission or PERMISSION}: {said}",
             )
         if response.status == 404:
             return Verdict(

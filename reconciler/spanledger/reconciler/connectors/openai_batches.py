@@ -61,17 +61,30 @@ class OpenAIBatches:
             after = last
 
     def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
-        batch, file, endpoint = unit.id.split("/", 2)
         there = replace(api, auth=self.auth)
-        response = there.send(ApiRequest(path=f"/files/{file}/content", reads="file", permission=PERMISSION))
-        assert response.file is not None
-        try:
-            with response.file.open(encoding="utf-8") as lines:
-                for line in lines:
-                    if line.strip():
-                        yield _observation(_answer(line), batch, f"/{endpoint.lstrip('/')}", unit.ended_at)
-        finally:
-            response.file.unlink(missing_ok=True)
+        yield from batch_answers(there, "/files/{file}/content", unit, "openai", PERMISSION)
+
+
+def batch_answers(api: Api, path: str, unit: Unit, provider: str, permission: str) -> Iterator[Observation]:
+    """The answers in an output file: OpenAI's format, which others have taken over.
+
+    Args:
+        api: with the ordinary key.
+        path: of a file's content, with ``{file}`` for its id.
+        unit: ``<batch id>/<file id>/<endpoint>``.
+        provider: who bills, in the ledger's words.
+        permission: see `ApiRequest`.
+    """
+    batch, file, endpoint = unit.id.split("/", 2)
+    response = api.send(ApiRequest(path=path.format(file=file), reads="file", permission=permission))
+    assert response.file is not None
+    try:
+        with response.file.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.strip():
+                    yield _observation(_answer(line), batch, f"/{endpoint.lstrip('/')}", unit.ended_at, provider)
+    finally:
+        response.file.unlink(missing_ok=True)
 
 
 def _answer(line: str) -> Json:
@@ -81,7 +94,7 @@ def _answer(line: str) -> Json:
         raise RetryableSyncError(State.DEGRADED, "a batch's output file is cut off in the middle of a line") from None
 
 
-def _observation(answer: Json, batch: str, endpoint: str, ended_at: datetime) -> Observation:
+def _observation(answer: Json, batch: str, endpoint: str, ended_at: datetime, provider: str) -> Observation:
     response = maybe_obj(answer.get("response"))
     body = maybe_obj(response.get("body"))
     status = quantity(response.get("status_code"))
@@ -92,12 +105,12 @@ def _observation(answer: Json, batch: str, endpoint: str, ended_at: datetime) ->
     error = maybe_obj(answer.get("error")) or maybe_obj(body.get("error"))
     return Observation(
         signal="batch",
-        dialect="openai.batch",
+        dialect=f"{provider}.batch",
         scope_name="spanledger.reconciler",
         role=Role.LEAF,
         started_ns=moment,
         ended_ns=moment,
-        provider="openai",
+        provider=provider,
         operation=_OPERATIONS.get(endpoint, ""),
         request_model=text(body.get("model")),
         response_model=text(body.get("model")),

@@ -82,9 +82,10 @@ class OpenRouter(Connector):
         return bearer(opening.secrets["management_key"])
 
     def explain(self, response: ApiResponse) -> Verdict | None:
+        need = response.request.permission or PERMISSION
         if response.status in (401, 403):
             state = State.AUTH_FAILED if response.status == 401 else State.PERMISSION_MISSING
-            return Verdict(state, False, f"OpenRouter refused the key; it needs {PERMISSION}: {excerpt(response)}")
+            return Verdict(state, False, f"OpenRouter refused the key; it needs {need}: {excerpt(response)}")
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:

@@ -116,8 +116,9 @@ class XAI(Connector):
         return bearer(opening.secrets["management_key"])
 
     def explain(self, response: ApiResponse) -> Verdict | None:
+        need = response.request.permission or PERMISSION
         if response.status == 401:
-            return Verdict(State.AUTH_FAILED, False, f"xAI refused the key; it needs {PERMISSION}: {excerpt(response)}")
+            return Verdict(State.AUTH_FAILED, False, f"xAI refused the key; it needs {need}: {excerpt(response)}")
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
