@@ -232,7 +232,7 @@ def test_every_variable_has_values(prometheus):
                 assert prometheus.get(f"/api/v1/label/{label}/values", **{"match[]": metric})
 
 
-def test_every_rule_evaluates(prometheus):
+def test_every_rule_evaluates(prometheus, repository):
     """Loaded, evaluated without error; the recordings have values for both organisations."""
 
     def evaluated() -> bool:
@@ -241,7 +241,8 @@ def test_every_rule_evaluates(prometheus):
 
     prometheus.wait("all rules evaluated", evaluated)
     rules = [rule for group in prometheus.get("/api/v1/rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == 25
+    written = [yaml.safe_load(path.read_text())["groups"] for path in rule_files(repository)]
+    assert len(rules) == sum(len(group["rules"]) for groups in written for group in groups) > 20
     for rule in rules:
         assert not rule.get("lastError"), rule
         if rule["type"] == "recording" and rule["name"].startswith("org:"):
