@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from spanledger.semconv.cost import Cost, CostStatus
@@ -38,6 +39,7 @@ def pricer(plan: Tariff | Schedule | str) -> Pricer:
     return _of_tariff(plan.only) if plan.only is not None else _of_schedule(plan)
 
 
+@lru_cache(maxsize=64)
 def _without_rates(reason: str) -> Pricer:
     nothing_used, not_priced = unpriced(reasons.NO_USAGE), unpriced(reason)
 
