@@ -93,3 +93,25 @@ def test_the_control_listener_prices_for_its_user_alone(serve: Callable[..., Any
         urllib.request.urlopen(request, timeout=10)
     assert refused.value.code == 403
     refused.value.close()
+
+
+def test_a_server_shares_its_commitments_out(
+    serve: Callable[..., Any], spanledger: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Two calls under a commitment of the server's own overrides file, in a month that is over."""
+    file = tmp_path / "prices.toml"
+    file.write_text('[[commitments]]\nname = "PTU"\nprovider = "openai"\nmodel = "ptu-*"\nmonthly = 300\n')
+    served = serve("--http=off", "--prices", str(file))
+    for model in ("ptu-one", "ptu-two", "gpt-4o-mini"):
+        request = urllib.request.Request(
+            served.url("otlp-http") + "/v1/traces", body(model), {"content-type": "application/x-protobuf"}
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+    served.settle()
+    shown = spanledger("reprice", "--since", DAY, "--until", DAY, "--data", str(served.data), "--json")
+    changed = {each["model"]: (each["old_usd"], each["new_usd"]) for each in json.loads(shown.stdout)}
+    assert changed == {"ptu-one": ("0", "150"), "ptu-two": ("0", "150")}, shown.stderr
+    ((call,),) = [served.sql("SELECT call_id FROM calls WHERE request_model = 'ptu-one'")]
+    told = spanledger("prices", "explain", call["call_id"], "--data", str(served.data)).stdout
+    assert "share of its day's part of the commitment, by tokens: $150\n" in told
+    assert "total = $150 (list)" in told
