@@ -269,3 +269,40 @@ def test_traceloop_association_properties_say_who(emitted: Any) -> None:
     attributes[prefix + "ls_provider"] = "openai"
     read = emitted.span("opentelemetry.instrumentation.openai.v1", attributes)
     assert (read.user_id, read.session_id, read.team_id, dict(read.labels)) == ("u", "th", "t", {"tier": "a"})
+
+
+XAI_CHAT = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "xai",
+    "gen_ai.request.model": "grok-4",
+    "gen_ai.response.id": "7c2d9f0e-1111-4a4a-9b9b-0123456789ab",
+    "gen_ai.usage.input_tokens": 1200,
+    "gen_ai.usage.output_tokens": 80,
+    "gen_ai.usage.total_tokens": 1680,
+    "gen_ai.usage.reasoning_tokens": 400,
+    "gen_ai.usage.cached_prompt_text_tokens": 1000,
+    "gen_ai.usage.prompt_text_tokens": 1200,
+    "gen_ai.usage.prompt_image_tokens": 0,
+}
+
+
+def test_the_xai_sdk_says_what_xai_charges(emitted: Any) -> None:
+    read = emitted.span("xai_sdk.sync.chat", {**XAI_CHAT, "gen_ai.usage.cost_in_usd_ticks": 37756000})
+    assert (read.dialect, read.provider, read.role) == ("xai_sdk", "xai", Role.LEAF)
+    assert read.exact_cost_usd == Decimal("0.0037756")
+    assert (read.usage.input_uncached, read.usage.cache_read) == (200, 1000)
+    assert (read.usage.output_text, read.usage.reasoning) == (80, 400)
+
+
+def test_ticks_that_are_no_count_leave_the_rest_of_an_xai_span(emitted: Any) -> None:
+    for ticks in ("free", -1, 1.5, None):
+        read = emitted.span("xai_sdk.aio.chat", {**XAI_CHAT, "gen_ai.usage.cost_in_usd_ticks": ticks})
+        assert read.exact_cost_usd is None
+        assert read.usage.input_tokens == 1200
+
+
+def test_only_model_calls_of_the_xai_sdk_are_calls(emitted: Any) -> None:
+    assert emitted.span("xai_sdk.sync.files", {"operation.name": "upload_file", "provider.name": "xai"}) is None
+    picture = {"gen_ai.operation.name": "generate_image", "gen_ai.request.model": "grok-imagine-image"}
+    read = emitted.span("xai_sdk.sync.image", {**picture, "gen_ai.usage.cost_in_usd_ticks": 200000000})
+    assert (read.operation, read.exact_cost_usd) == ("image_generation", Decimal("0.02"))

@@ -38,6 +38,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     official.BEDROCK,
     native.ANTHROPIC,
     native.MISTRAL,
+    native.XAI,
     openllmetry.OPENLLMETRY,
     openllmetry.ANTHROPIC,
     openllmetry.BEDROCK,
