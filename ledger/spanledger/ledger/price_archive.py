@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
 from spanledger.ledger.database import Database
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import PriceBook, PriceRecord, Rate, RateSnapshot
-from spanledger.semconv.prices.rates import records_of
+from spanledger.semconv.prices import PriceBook, PriceRecord, RateSnapshot
+from spanledger.semconv.prices.rates import records_of, snapshot_of, unit_of
 
 _DOING: Final = "recording prices"
 
@@ -54,17 +54,25 @@ class PriceArchive:
         rows = self._database.rows("price_records", {"price_id": price_id}, "reading a price")
         if not rows:
             return None
-        provider, model, _, _, _, conditions, valid_from, valid_to, source, version = rows[0]
-        return RateSnapshot(
-            provider=provider,
-            model=model,
-            rates={row[2]: Rate(row[3].normalize(), int(row[4])) for row in rows},
-            source=source,
-            source_version=version,
-            valid_from=valid_from,
-            valid_to=valid_to,
-            conditions=conditions,
-        )
+        return snapshot_of([_record(price_id, row) for row in rows])
+
+
+def _record(price_id: str, row: Sequence[Any]) -> PriceRecord:
+    provider, model, token_class, rate, per, conditions, valid_from, valid_to, source, version = row
+    return PriceRecord(
+        price_id=price_id,
+        provider=provider,
+        model=model,
+        token_class=token_class,
+        rate=rate,
+        per=int(per),
+        unit=unit_of(token_class),
+        conditions=conditions,
+        valid_from=valid_from,
+        valid_to=valid_to,
+        source=source,
+        source_version=version,
+    )
 
 
 def _row(record: PriceRecord, recorded_at: datetime) -> dict[str, object]:

@@ -111,7 +111,13 @@ def _is_endless(quotient: Decimal) -> bool:
     return len(quotient.as_tuple().digits) == CONTEXT.prec
 
 
+_MINIMUM: Final = "minimum_"
+
+
 def records_of(snapshot: RateSnapshot) -> Iterator[PriceRecord]:
+    """The snapshot's rates, one record each, smallest billed quantities among the conditions; see `snapshot_of`."""
+    minimums = {f"{_MINIMUM}{name}": str(least) for name, least in snapshot.minimums.items()}
+    conditions = {**snapshot.conditions, **minimums}
     for name, rate in snapshot.rates.items():
         yield PriceRecord(
             price_id=snapshot.price_id,
@@ -121,12 +127,29 @@ def records_of(snapshot: RateSnapshot) -> Iterator[PriceRecord]:
             rate=rate.amount,
             per=rate.per,
             unit=unit_of(name),
-            conditions=snapshot.conditions,
+            conditions=conditions,
             valid_from=snapshot.valid_from,
             valid_to=snapshot.valid_to,
             source=snapshot.source,
             source_version=snapshot.source_version,
         )
+
+
+def snapshot_of(records: Sequence[PriceRecord]) -> RateSnapshot:
+    """The snapshot whose records these are: all of them, and at least one."""
+    first = records[0]
+    names = {name: name.removeprefix(_MINIMUM) for name in first.conditions if name.startswith(_MINIMUM)}
+    return RateSnapshot(
+        provider=first.provider,
+        model=first.model,
+        rates={record.token_class: Rate(record.rate.normalize(), record.per) for record in records},
+        source=first.source,
+        source_version=first.source_version,
+        valid_from=first.valid_from,
+        valid_to=first.valid_to,
+        conditions={name: value for name, value in first.conditions.items() if name not in names},
+        minimums={count: int(first.conditions[name]) for name, count in names.items()},
+    )
 
 
 def unit_of(name: str) -> str:
