@@ -6,6 +6,7 @@ import base64
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,6 +19,12 @@ COLUMNS = (
     "day", "invoice_month", "service", "sku_id", "sku", "project", "region", "currency", "cost_type", "labels",
     "resource", "unit", "credit", "amount", "used",
 )  # fmt: skip
+
+
+@cache
+def service_account_key() -> rsa.RSAPrivateKey:
+    """One for all fakes: making one takes longer than a test."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @dataclass
@@ -45,7 +52,7 @@ class Billed:
 class FakeGoogle(Fake):
     def __init__(self) -> None:
         super().__init__()
-        self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.private = service_account_key()
         pem = self.private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )

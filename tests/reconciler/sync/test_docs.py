@@ -66,8 +66,8 @@ class Restricted(FakeOpenAI):
 
 
 @pytest.fixture
-def providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, list[str]]]:
-    """Every provider behind a socket, its key where the pages say; connector → the options that lead there."""
+def providers(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, list[str]]]:
+    """The page's providers behind a socket each, keys where the page says; connector → the options that lead there."""
     openai, anthropic, xai, entra = Restricted(), FakeAnthropic(), FakeXai(), FakeEntra()
     aws, google, openrouter, mistral = (
         FakeCostExplorer(),
@@ -114,12 +114,17 @@ def providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[
         "aws_bedrock": aws, "google": google, "openrouter": openrouter, "mistral": mistral,
     }  # fmt: skip
     paths = {"openai": "/v1", "openrouter": "/api/v1"}
+    wanted = {example.words[3] for example in examples(page) if example.words[1:3] == ["connections", "add"]}
     with ExitStack() as stack:
-        urls = {name: stack.enter_context(serving(fake)) for name, fake in fakes.items()}
+        if "azure_openai" in wanted:
+            wanted.add("entra")
+        urls = {name: stack.enter_context(serving(fakes[name])) for name in wanted}
         there = {name: ["--base-url", f"{url}{paths.get(name, '')}"] for name, url in urls.items()}
-        there["azure_openai"] += ["--login-url", urls["entra"]]
-        there["google"] += ["--token-url", f"{urls['google']}/token"]
-        yield {name: [*options, "--requests-per-second", "1000"] for name, options in there.items()} | {"file": []}
+        if "azure_openai" in wanted:
+            there["azure_openai"] += ["--login-url", urls["entra"]]
+        if "google" in wanted:
+            there["google"] += ["--token-url", f"{urls['google']}/token"]
+        yield {name: [*options, "--requests-per-second", "1000"] for name, options in there.items()}
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def shown(made: Any) -> dict[str, Counter[Any]]:
     return found
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=steps, last=books, spill=st.sampled_from([2, 20_000]))
 def test_any_history_ends_like_one_clean_pull(rig, clock, monkeypatch, history, last, spill):
     """Also on the way: each day shows exactly what the provider said at one time, never a mixture."""
