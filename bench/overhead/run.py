@@ -112,10 +112,8 @@ def start(python: Path, variant: str, *options: str) -> subprocess.Popen[str]:
 def read(process: subprocess.Popen[str]) -> dict[str, float] | None:
     """What a worker says next; ``None`` when it is dead."""
     assert process.stdout
-    for line in process.stdout:
-        if line.startswith("{"):  # some peers print
-            return json.loads(line)  # type: ignore[no-any-return]
-    return None
+    line = process.stdout.readline()
+    return json.loads(line) if line else None
 
 
 Added = dict[tuple[str, str, str], list[float]]
