@@ -114,6 +114,18 @@ def test_a_count_without_a_rate_leaves_the_top_open(book: PriceBook) -> None:
     assert cost.reason == "no_rate"
 
 
+def test_pictures_for_an_embedding_have_no_price_of_text(book: PriceBook) -> None:
+    alone = book.price(Usage(input_image=500), provider="cohere", model="embed-v4.0", at_ns=NOVEMBER)
+    assert (alone.status, alone.total, alone.reason) == (CostStatus.UNPRICED, None, "no_rate")
+    beside = book.price(
+        Usage(input_uncached=20, input_image=500), provider="cohere", model="embed-v4.0", at_ns=NOVEMBER
+    )
+    text = mtok("0.12", 20)
+    assert (beside.status, *bounds(beside)) == (CostStatus.BOUNDED, text, text, None)
+    chat = book.price(Usage(input_image=500), provider="openai", model="gpt-4o", at_ns=NOVEMBER)
+    assert (chat.status, chat.total) == (CostStatus.LIST, mtok("2.50", 500))
+
+
 def test_a_count_of_zero_needs_no_rate(book: PriceBook) -> None:
     usage = Usage(input_uncached=100, output_text=10, counts={"web_searches": 0, "video_minutes": 0})
     assert book.price(usage, provider="deepseek", model="deepseek-v3.2", at_ns=NOVEMBER).status is CostStatus.LIST

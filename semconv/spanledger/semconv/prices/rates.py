@@ -81,7 +81,13 @@ class RateSnapshot:
         object.__setattr__(self, "price_id", _identity(self))
 
     def rate_of(self, name: str) -> Rate | None:
-        """The rate under which a class or count is billed: its own or that of the class it falls under."""
+        """The rate under which a class or count is billed: its own or that of the class it falls under.
+
+        Embedding models bill pictures and sound apart from text (Cohere Embed 4, Gemini Embedding 2): without a rate
+        of their own they have none.
+        """
+        if name in _OTHER_MEDIA and name not in self.rates and "embed" in self.model.lower():
+            return None
         while name not in self.rates:
             if name not in FALLBACK:
                 return None
@@ -185,6 +191,8 @@ FALLBACK: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Under which class a class is billed that has no rate of its own."""
+
+_OTHER_MEDIA: Final = frozenset(("input_audio", "input_image", "input_video"))
 
 PROMPT_COUNTS: Final = (
     "cache_read_audio",
