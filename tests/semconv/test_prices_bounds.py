@@ -122,7 +122,9 @@ def test_pictures_for_an_embedding_have_no_price_of_text(book: PriceBook) -> Non
     )
     text = mtok("0.12", 20)
     assert (beside.status, *bounds(beside)) == (CostStatus.BOUNDED, text, text, None)
-    chat = book.price(Usage(input_image=500), provider="openai", model="gpt-4o", at_ns=NOVEMBER)
+    chat = book.price(
+        Usage(input_uncached=0, input_image=500, output_text=0), provider="openai", model="gpt-4o", at_ns=NOVEMBER
+    )
     assert (chat.status, chat.total) == (CostStatus.LIST, mtok("2.50", 500))
 
 
