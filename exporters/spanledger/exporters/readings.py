@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any, Final, Protocol
 
 from clickhouse_connect.driver.query import QueryResult
 
 from spanledger.exporters.access import Scope
 from spanledger.ledger.counters import Counter
+from spanledger.ledger.sql import sql_text
 
 DAY: Final = timedelta(hours=24)
 ZERO: Final = Decimal(0)
@@ -185,7 +185,5 @@ class StoreReadings:
         return found
 
 
-@cache
-def sql(name: str) -> str:
-    """The text of ``queries/<name>.sql``."""
-    return resources.files("spanledger.exporters.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+sql = partial(sql_text, "spanledger.exporters.queries")
+"""The text of ``queries/<name>.sql``."""

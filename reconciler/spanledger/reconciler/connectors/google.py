@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from importlib import import_module, resources
+from importlib import import_module
 from typing import Any, ClassVar, Final, cast
 
+from spanledger.ledger.sql import sql_text
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
 from spanledger.reconciler.connector import (
     Account,
@@ -190,7 +191,7 @@ class _Export:
     def opening(self, window: Window) -> Iterator[ApiRequest]:
         resource = "resource.global_name" if self.detailed else "CAST(NULL AS STRING)"
         for name in ("google_cost", "google_credits"):
-            query = resources.files("spanledger.reconciler.connectors.sql").joinpath(f"{name}.sql").read_text("utf-8")
+            query = sql_text("spanledger.reconciler.connectors.sql", name)
             # The table's name was checked against a pattern; values travel as parameters.
             yield self._query(query.replace("{{table}}", self.table).replace("{{resource}}", resource), window)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from functools import partial
 
+from spanledger.ledger.sql import sql_text
 
-def load(name: str) -> str:
-    """The text of ``<name>.sql``."""
-    return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+load = partial(sql_text, __name__)
+"""The text of ``<name>.sql``."""
