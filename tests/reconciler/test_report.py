@@ -57,6 +57,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(60):
         day = TODAY - timedelta(days=n)
         books.call("steady", day, tokens=2_000_000 if day.weekday() < 5 else 1_000_000)
+    # shared: a month's fixed amount, and searches beside it.
+    books.line("shared", DAY, "3", quantity=1500, token_class="input_uncached")
+    books.line("shared", DAY, "0.02", quantity=2, token_class="web_searches")
     # docs: what docs/report.md shows.
     for number, day in enumerate((DAY, NEXT)):
         for _ in range(20 + 6 * number):
@@ -131,6 +134,28 @@ def test_chargeback_by_anything_sums_to_the_bill(store: Path, capsys: pytest.Cap
     found = document(store, capsys, "chargeback", "--since", "2026-09-03", "--until", "2026-09-04", "--by", by)
     assert total(found["chargeback"], "amount_usd") == D("10.5") + D("9.6") + D("3.84") + D("3.5") - D("1.5")
     assert all(row[by] for row in found["chargeback"])
+
+
+def test_a_share_of_a_fixed_amount_is_charged_beside_searches(
+    store: Path, client: Client, capsys: pytest.CaptureFixture[str]
+):
+    """Two shares in proportion to tokens, one in calls that searched, too: a fee of its own leaves the share alone."""
+    columns = ["bucket", "org_id", "provider", "model", "team_id", "project", "cost_status"]
+    columns += ["calls", "usage", "class_cost_usd", "cost_usd", "version"]
+    noon = datetime(2026, 9, 3, 12, tzinfo=UTC)
+    place = [noon, "shared", "openai", "gpt-4o-2024-08-06"]
+    rows = [
+        [*place, "a", "web", "list", 2, {"input_uncached": 1000, "web_searches": 2}, {"web_searches": D("0.02")}],
+        [*place, "b", "web", "list", 1, {"input_uncached": 500}, {}],
+    ]
+    costs = [D("2.02"), D(1)]
+    client.insert(
+        "spanledger.usage_by_hour_settled",
+        [[*row, cost, 1] for row, cost in zip(rows, costs, strict=True)],
+        column_names=columns,
+    )
+    found = document(store, capsys, "chargeback", "--period", "2026-09-03", "--by", "team", org="shared")
+    assert {row["team"]: D(row["amount_usd"]) for row in found["chargeback"]} == {"a": D("2.02"), "b": D(1)}
 
 
 def test_the_terminal_shows_tables_and_bars(store: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""Who pays: a period's bills spread over any dimensions, single users and sessions included. Keeps nothing."""
+"""Who pays: a period's bills spread over any dimensions, single users and sessions included. Writes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from spanledger.ledger.client import store_errors
-from spanledger.reconciler.allocation import OwnedUse, Owner, allocate
+from spanledger.reconciler.allocation import Allocated, OwnedUse, Owner, allocate
 from spanledger.reconciler.reporting.spend import DIMENSIONS, OF_CALLS
 from spanledger.reconciler.reporting.sql import load
 from spanledger.reconciler.tieout.bill import billed_items, tier
@@ -56,16 +56,26 @@ def shares(client: Client, org_id: str, period: Period, names: ModelNames, by: S
     Raises:
         StoreError: the store failed.
     """
-    reader = TieOutReader(client, org_id)
     sums: dict[Owner, list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
+    for parts in allocations(client, org_id, period, names, by).values():
+        for part in parts:
+            sums[part.owner][part.charge in _OVERHEAD] += part.amount
+    found = [Share(owner=owner, usage=usage, overhead=overhead) for owner, (usage, overhead) in sums.items()]
+    return sorted(found, key=lambda share: (-share.total, share.owner))
+
+
+def allocations(
+    client: Client, org_id: str, period: Period, names: ModelNames, by: Sequence[str]
+) -> dict[str, list[Allocated]]:
+    """Each connection's bill of a period, given to owners. Arguments and errors as of `shares`."""
+    reader = TieOutReader(client, org_id)
+    found: dict[str, list[Allocated]] = {}
     for account in reader.accounts(period.start, period.end):
         bill = reader.billed(account, period.start, period.end)
         rows, used = by_whole_periods(bill, _uses(client, org_id, account, period, names, by), period)
         billed = [item for item in billed_items(rows, names) if period.start <= item.dims.day < period.end]
-        for part in allocate(used, billed, width=len(by)):
-            sums[part.owner][part.charge in _OVERHEAD] += part.amount
-    found = [Share(owner=owner, usage=usage, overhead=overhead) for owner, (usage, overhead) in sums.items()]
-    return sorted(found, key=lambda share: (-share.total, share.owner))
+        found[account.connection] = allocate(used, billed, width=len(by))
+    return found
 
 
 def _uses(

@@ -16,9 +16,13 @@ FROM
         *,
         arrayJoin(mapKeys(usage)) AS class,
         usage[class] AS quantity,
-        -- A call with one exact amount for all its classes: by quantity.
-        if(empty(class_cost_usd), toDecimal128(cost_usd * quantity / greatest(arraySum(mapValues(usage)), 1), 12),
-           class_cost_usd[class]) AS class_cost
+        -- Money that no class carries (one exact amount for the call, a share of provisioned throughput): by quantity
+        -- over the classes without a cost of their own, so that searches beside it keep what they cost.
+        cost_usd - arraySum(mapValues(class_cost_usd)) AS rest,
+        mapFilter((name, n) -> NOT mapContains(class_cost_usd, name), usage) AS free,
+        if(empty(free), usage, free) AS carriers,
+        class_cost_usd[class]
+            + toDecimal128(rest * carriers[class] / greatest(arraySum(mapValues(carriers)), 1), 12) AS class_cost
     FROM {{source}} AS u
     WHERE u.org_id = {org:String}
       AND u.provider IN {providers:Array(String)}
