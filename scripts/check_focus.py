@@ -45,9 +45,17 @@ def check(file: Path, python: Path, folder: Path) -> int:
     where = "import focus_validator, pathlib; print(pathlib.Path(focus_validator.__file__).parent.parent)"
     # It looks for its list of currencies below the working directory.
     packages = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True).stdout.strip()
-    command = [python, "-m", "focus_validator.main", "--data-file", file.resolve(), "--validate-version", "1.0"]
+    command = [
+        str(python),
+        "-m",
+        "focus_validator.main",
+        "--data-file",
+        str(file.resolve()),
+        "--validate-version",
+        "1.0",
+    ]
     done = subprocess.run(
-        [*command, "--override-file", overrides], cwd=packages, capture_output=True, text=True, check=False
+        [*command, "--override-file", str(overrides)], cwd=packages, capture_output=True, text=True, check=False
     )
     sys.stdout.write(done.stdout + done.stderr)
     return 0 if done.returncode == 0 and "Validation succeeded" in done.stdout else 1
