@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from decimal import Decimal as D
 from pathlib import Path
 
@@ -19,14 +20,16 @@ DAY = "2026-09-03"
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     books = Books(tmp_path_factory.mktemp("store"))
     books.calls("acme", count=3)
     books.calls("acme", count=1, team="ads")
     books.bill("acme", calls=4, discount="0.96")
     books.bill("acme", calls=1, project="jobs")
-    run(["reconcile", "--period", DAY, "--data", str(books.path), "--org", "acme"])
-    return books
+    with books.serving_commands():
+        run(["reconcile", "--period", DAY, "--data", str(books.path), "--org", "acme"])
+        yield books
+    books.close()
 
 
 def export(books: Books, capsys: pytest.CaptureFixture[str], *more: str) -> list[dict[str, str]]:

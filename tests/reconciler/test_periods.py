@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from spanledger.cli.app import run
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
-    return Books(tmp_path_factory.mktemp("store"))
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    books = Books(tmp_path_factory.mktemp("store"))
+    with books.serving_commands():
+        yield books
+    books.close()
 
 
 def periods(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal as D
 
 import pytest
 from ledger_books import Books
 
 from spanledger.cli.app import run
-from spanledger.ledger.client import StoreTarget, connect
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
-    return Books(tmp_path_factory.mktemp("store"))
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    books = Books(tmp_path_factory.mktemp("store"))
+    with books.serving_commands():
+        yield books
+    books.close()
 
 
 def reconcile(books: Books, org: str, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
@@ -99,15 +102,11 @@ def test_running_twice_keeps_one_result(books: Books, capsys: pytest.CaptureFixt
     books.calls("twice", count=1)
     books.bill("twice", calls=1, discount="0.9")
     assert reconcile(books, "twice", capsys) == reconcile(books, "twice", capsys)
-    client = connect(StoreTarget.embedded(books.path))
-    try:
-        rows = client.query(
-            "SELECT (SELECT count() FROM spanledger.tieout_versions WHERE org_id = 'twice'), "
-            "(SELECT sum(amount_usd) FROM spanledger.tieout_residuals WHERE org_id = 'twice'), "
-            "(SELECT billed_usd - booked_usd FROM spanledger.tieouts WHERE org_id = 'twice')"
-        ).result_rows
-    finally:
-        client.close()
+    rows = books.client.query(
+        "SELECT (SELECT count() FROM spanledger.tieout_versions WHERE org_id = 'twice'), "
+        "(SELECT sum(amount_usd) FROM spanledger.tieout_residuals WHERE org_id = 'twice'), "
+        "(SELECT billed_usd - booked_usd FROM spanledger.tieouts WHERE org_id = 'twice')"
+    ).result_rows
     assert rows == [(1, D("-0.35"), D("-0.35"))]
 
 
