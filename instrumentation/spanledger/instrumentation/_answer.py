@@ -117,3 +117,10 @@ class Endpoint:
     input_messages: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     output_messages: Callable[[Mapping[str, Any]], list[Any]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def read(self, known: Mapping[str, Any], *, captures: bool) -> Answer:
+        """A complete answer by its fields, with its messages where content is captured."""
+        answer = self.read_response(known)
+        if captures and self.output_messages is not None:
+            answer.messages = self.output_messages(known)
+        return answer

@@ -236,11 +236,7 @@ class Recorder:
         if call.reader is not None:
             return call.reader.answer(is_complete=call.outcome == FINISHED)
         if call.document is not None:
-            known = document_of(call.document)
-            answer = call.endpoint.read_response(known)
-            if self.settings.capture_content and call.endpoint.output_messages is not None:
-                answer.messages = call.endpoint.output_messages(known)
-            return answer
+            return call.endpoint.read(document_of(call.document), captures=self.settings.capture_content)
         if call.endpoint.starts_late and not call.endpoint.yields:
             return None
         return Answer(is_partial=call.outcome != FAILED)  # nothing was read of an answer that may be billed

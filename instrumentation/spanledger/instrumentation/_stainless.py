@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from spanledger.instrumentation._batches import watch_items, watch_items_async
 from spanledger.instrumentation._bodies import watch_response
 from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import facts_of
+from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._patching import Patches, definer
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
@@ -60,58 +61,43 @@ def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patc
     for class_name, wrapper in zip(sdk.clients, (hooks.request, hooks.request_async), strict=True):
         client = getattr(module, class_name, None)
         if client is None:
-            problems.missing(sdk.name, version, f"{sdk.name}.{class_name}")
+            hooks.missing(f"{sdk.name}.{class_name}")
             continue
         for method, wrap in (("request", wrapper), ("_process_response", hooks.process_response)):
             owner = definer(client, method)
             if owner is None:
-                problems.missing(sdk.name, version, f"{sdk.name}.{class_name}.{method}")
+                hooks.missing(f"{sdk.name}.{class_name}.{method}")
             else:
                 patches.wrap(owner, method, wrap)
     return patches
 
 
-class _Hooks:
+class _Hooks(Hooks):
     """The wrappers, bound to one SDK."""
 
     def __init__(
         self, sdk: Sdk, module: Any, version: str, recorder: Recorder, problems: Problems, patches: Patches
     ) -> None:
+        super().__init__(sdk.name, version, recorder, problems, patches)
         self._sdk = sdk
-        self._version = version
-        self._recorder = recorder
-        self._problems = problems
-        self._patches = patches
         self._model: Any = getattr(module, "BaseModel", ())
         self._stream: Any = getattr(module, "Stream", ())
         self._async_stream: Any = getattr(module, "AsyncStream", ())
         for name, found in (("Stream", self._stream), ("AsyncStream", self._async_stream)):
             if found == ():
-                problems.missing(sdk.name, version, f"{sdk.name}.{name}")
+                self.missing(f"{sdk.name}.{name}")
 
     def request(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call, args, kwargs = self._begin(instance, args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        try:
-            answer = wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
+        call = self.begin(self._start, instance, args, kwargs)
+        if call is not None:
+            args, kwargs = self._prepared(call, instance, args, kwargs)
+        return self.send(call, wrapped, args, kwargs)
 
     async def request_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call, args, kwargs = self._begin(instance, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            answer = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
+        call = self.begin(self._start, instance, args, kwargs)
+        if call is not None:
+            args, kwargs = self._prepared(call, instance, args, kwargs)
+        return await self.send_async(call, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = current_call.get()
@@ -120,54 +106,54 @@ class _Hooks:
                 call.responded(kwargs["response"])
                 call.resends = kwargs.get("retries_taken") or 0
             except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
-                self._problems.ours("reading response headers", error)
+                self.problems.ours("reading response headers", error)
         return wrapped(*args, **kwargs)
 
-    def _begin(
-        self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Call | None, tuple[Any, ...], dict[str, Any]]:
+    def _start(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        options = args[1] if len(args) > 1 else kwargs["options"]
+        endpoint = self._sdk.find(options.method, options.url)
+        if endpoint is None:
+            return None
+        facts = facts_of(
+            client,
+            wire=self._sdk.wire,
+            sdk=self._sdk.name,
+            sdk_version=self.version,
+            fingerprint_key=self.recorder.settings.fingerprint_key,
+        )
+        return self.recorder.begin(endpoint, client, facts, fields(options.json_data))
+
+    def _prepared(
+        self, call: Call, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with which the request of a call is sent."""
         try:
             options = args[1] if len(args) > 1 else kwargs["options"]
-            endpoint = self._sdk.find(options.method, options.url)
-            if endpoint is None or not self._patches.is_active:
-                return None, args, kwargs
-            body = options.json_data
-            facts = facts_of(
-                client,
-                wire=self._sdk.wire,
-                sdk=self._sdk.name,
-                sdk_version=self._version,
-                fingerprint_key=self._recorder.settings.fingerprint_key,
-            )
-            call = self._recorder.begin(endpoint, client, facts, fields(body))
-            if call is None:
-                return None, args, kwargs
-            try:
-                if self._sdk.prepare is not None:
-                    self._sdk.prepare(client, options)
-                if call.is_stream and endpoint.ask_for_usage is not None:
-                    args, kwargs = self._ask_for_usage(call, endpoint, options, args, kwargs)
-            except Exception as error:  # noqa: BLE001 - the boundary: the request goes out as the caller made it
-                self._problems.ours("preparing a request", error)
-        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
-            self._problems.ours("starting a call", error)
-            return None, args, kwargs
-        else:
-            return call, args, kwargs
+            if self._sdk.prepare is not None:
+                self._sdk.prepare(client, options)
+            if call.is_stream and call.endpoint.ask_for_usage is not None:
+                return self._ask_for_usage(call, call.endpoint.ask_for_usage, options, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - the boundary: the request goes out as the caller made it
+            self.problems.ours("preparing a request", error)
+        return args, kwargs
 
     def _ask_for_usage(
-        self, call: Call, endpoint: Endpoint, options: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        call: Call,
+        asking: Callable[[Mapping[str, Any]], dict[str, Any] | None],
+        options: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Request usage in a stream whose caller did not, where the host is known to accept that."""
-        if not (self._recorder.settings.stream_usage and call.facts.accepts_stream_usage):
+        if not (self.recorder.settings.stream_usage and call.facts.accepts_stream_usage):
             return args, kwargs
         headers = options.headers
         if isinstance(headers, dict) and _RAW_RESPONSE_HEADER in headers and call.around is None:
             # The caller sees the bytes: there, the extra chunk could not be hidden. A library above the SDK (LiteLLM)
             # parses it itself, and keeps usage from whoever did not ask for it.
             return args, kwargs
-        assert endpoint.ask_for_usage is not None
-        body = endpoint.ask_for_usage(options.json_data)
+        body = asking(options.json_data)
         if body is None:
             return args, kwargs
         changed = copy.copy(options)
@@ -177,59 +163,42 @@ class _Hooks:
             return (args[0], changed, *args[2:]), kwargs
         return args, {**kwargs, "options": changed}
 
-    def _failed(self, call: Call, error: BaseException) -> None:
-        try:
-            sent: Any = getattr(error, "request", None)
-            resends = sent.headers.get(_RETRY_HEADER, "") if hasattr(sent, "headers") else ""
-            call.resends = int(resends) if resends.isdecimal() else 0
-            call.fail(error)
-            self._recorder.leave(call)
-        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
-            self._problems.ours("ending a failed call", ours)
+    def read_error(self, call: Call, error: BaseException, _told: Any) -> None:
+        sent: Any = getattr(error, "request", None)
+        resends = sent.headers.get(_RETRY_HEADER, "") if hasattr(sent, "headers") else ""
+        call.resends = int(resends) if resends.isdecimal() else 0
+        call.fail(error)
 
-    def _answered(self, call: Call, answer: Any) -> None:
-        try:
-            self._recorder.leave(call)
-            if isinstance(answer, self._model):
-                self._complete(call, answer)
-            elif call.endpoint.read_item is not None:
-                self._watch_items(call, answer)
-            elif call.endpoint.read_items is not None:
-                call.document = _body(answer)
-                call.finish()
-            elif isinstance(answer, self._stream):
-                self._watch(call, answer, watch)
-            elif isinstance(answer, self._async_stream):
-                self._watch(call, answer, watch_async)
-            elif (response := _http_response(answer)) is not None:
-                new_reader = call.endpoint.new_reader
-                captures = self._recorder.settings.capture_content
-                watch_response(call, response, partial(new_reader, False, captures) if new_reader else None)
-            else:
-                self._complete(call, answer)
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
-            call.notes = (*call.notes, "unreadable_answer")
+    def read_answer(self, call: Call, answer: Any, _told: Any) -> Any:
+        if isinstance(answer, self._model):
+            self.finish(call, answer)
+        elif call.endpoint.read_item is not None:
+            self._watch_items(call, answer)
+        elif call.endpoint.read_items is not None:
+            call.document = _body(answer)
             call.finish()
-            self._problems.ours("ending a call", error)
-
-    def _complete(self, call: Call, answer: Any) -> None:
-        known = fields(answer)
-        call.answer = call.endpoint.read_response(known)
-        if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
-            call.answer.messages = call.endpoint.output_messages(known)
-        call.finish()
+        elif isinstance(answer, self._stream):
+            self._watch(call, answer, watch)
+        elif isinstance(answer, self._async_stream):
+            self._watch(call, answer, watch_async)
+        elif (response := _http_response(answer)) is not None:
+            new_reader = call.endpoint.new_reader
+            captures = self.recorder.settings.capture_content
+            watch_response(call, response, partial(new_reader, False, captures) if new_reader else None)
+        else:
+            self.finish(call, answer)
+        return answer
 
     def _watch(self, call: Call, stream: Any, watcher: Any) -> None:
-        new_reader = call.endpoint.new_reader
-        if new_reader is None:
+        if call.endpoint.new_reader is None:
             call.finish()
             return
-        call.reader = reader = new_reader(call.usage_was_asked_for, self._recorder.settings.capture_content)
+        reader = self.reader(call)
         call.is_stream = True
         try:
             stream._iterator = watching = watcher(stream._iterator, call, reader)
         except AttributeError:
-            self._problems.missing(self._sdk.name, self._version, f"{type(stream).__name__}._iterator")
+            self.missing(f"{type(stream).__name__}._iterator")
             call.finish()
         else:
             end_when_closed(stream.response, call, weakref.ref(watching), Call.abandon)

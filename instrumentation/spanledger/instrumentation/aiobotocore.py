@@ -19,7 +19,7 @@ from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import Reading, end_when_closed
-from spanledger.instrumentation.botocore import BodyReader, Hooks, end_with_close
+from spanledger.instrumentation.botocore import BodyReader, ClientHooks, end_with_close
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +32,12 @@ class Aiobotocore:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = str(getattr(sys.modules.get("aiobotocore"), "__version__", "?"))
         patches = Patches()
-        client = getattr(module, "AioBaseClient", None)
-        if client is None or "_make_api_call" not in vars(client):
-            problems.missing(self.name, version, "AioBaseClient._make_api_call")
-        else:
-            hooks = _Hooks(self.name, version, recorder, problems, patches)
-            patches.wrap(client, "_make_api_call", hooks.make_api_call_async)
+        hooks = _Hooks(self.name, version, recorder, problems, patches)
+        hooks.wrap(module, "AioBaseClient", "_make_api_call", hooks.around_async)
         return patches
 
 
-class _Hooks(Hooks):
-    async def make_api_call_async(
-        self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        call = self._begin(instance, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            answer = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
-
+class _Hooks(ClientHooks):
     def _watched(self, events: Any, call: Call, reader: StreamReader) -> Any:
         return Reading(events, call, reader)
 

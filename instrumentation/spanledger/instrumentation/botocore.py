@@ -18,7 +18,8 @@ from spanledger.instrumentation import _bedrock as bedrock
 from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
 from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES, document_of
 from spanledger.instrumentation._call import Call
-from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._clients import ClientFacts
+from spanledger.instrumentation._hooks import MethodHooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
@@ -51,78 +52,52 @@ class Botocore:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = str(getattr(sys.modules.get("botocore"), "__version__", "?"))
         patches = Patches()
-        client = getattr(module, "BaseClient", None)
-        if client is None or "_make_api_call" not in vars(client):
-            problems.missing(self.name, version, "BaseClient._make_api_call")
-        else:
-            patches.wrap(client, "_make_api_call", Hooks(self.name, version, recorder, problems, patches).make_api_call)
+        hooks = ClientHooks(self.name, version, recorder, problems, patches)
+        hooks.wrap(module, "BaseClient", "_make_api_call", hooks.around)
         return patches
 
 
-class Hooks:
-    """The wrapper, and what it does with an answer.
+class ClientHooks(MethodHooks):
+    """The wrappers of a client's one method, ``(operation_name, api_params)``, and what is done with an answer."""
 
-    Args:
-        sdk: whose client is wrapped: botocore, or what is built upon it.
-    """
-
-    def __init__(self, sdk: str, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
-        self._sdk = sdk
-        self._version = version
-        self._recorder = recorder
-        self._problems = problems
-        self._patches = patches
-
-    def make_api_call(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._begin(instance, args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        try:
-            answer = wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
-
-    def _begin(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        try:
-            if not self._patches.is_active or client.meta.service_model.service_name != _SERVICE:
-                return None
-            operation = args[0] if args else kwargs["operation_name"]
-            request = fields(args[1] if len(args) > 1 else kwargs["api_params"])
-            endpoint = _find(operation, request)
-            if endpoint is None:
-                return None
-            body = {**request, "model": request.get("modelId"), "stream": operation in _STREAMS}
-            return self._recorder.begin(endpoint, client, self._facts(client), body)
-        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
-            self._problems.ours("starting a call", error)
+    def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        if instance.meta.service_model.service_name != _SERVICE:
             return None
+        operation = args[0] if args else kwargs["operation_name"]
+        request = fields(args[1] if len(args) > 1 else kwargs["api_params"])
+        endpoint = _find(operation, request)
+        if endpoint is None:
+            return None
+        body = {**request, "model": request.get("modelId"), "stream": operation in _STREAMS}
+        return self.recorder.begin(endpoint, instance, self._facts(instance), body)
 
     def _facts(self, client: Any) -> ClientFacts:
         # Temporary credentials are refreshed when they are looked at, and their key changes: they are left alone.
         signer = client.__dict__.get("_request_signer")
         credentials = fields(fields(signer).get("_credentials"))
-        return facts_at(
+        return self.facts_at(
             client,
             base_url=text(client.meta.endpoint_url),
             credential=credentials.get("access_key"),
             platform="aws_bedrock",
             wire="aws_bedrock",
-            sdk=self._sdk,
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
         )
 
-    def _failed(self, call: Call, error: BaseException) -> None:
-        try:
-            response = fields(getattr(error, "response", None))
-            self._heard(call, response)
-            call.fail(error, code=text(fields(response.get("Error")).get("Code")))
-            self._recorder.leave(call)
-        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
-            self._problems.ours("ending a failed call", ours)
+    def read_error(self, call: Call, error: BaseException, _told: Any) -> None:
+        response = fields(getattr(error, "response", None))
+        self._heard(call, response)
+        call.fail(error, code=text(fields(response.get("Error")).get("Code")))
+
+    def read_answer(self, call: Call, answer: Any, _told: Any) -> Any:
+        known = fields(answer)
+        headers = self._heard(call, known)
+        if call.is_stream:
+            self._watch_events(call, known.get("stream", known.get("body")))
+        elif "body" in known:
+            self._watch_body(call, known["body"], headers)
+        else:
+            self.finish(call, answer)
+        return answer
 
     def _heard(self, call: Call, response: Mapping[str, Any]) -> Mapping[str, str]:
         """Keep status and request id; returns the headers, names in lower case."""
@@ -134,32 +109,13 @@ class Hooks:
         headers: Mapping[str, str] = told.get("HTTPHeaders") or {}
         return headers
 
-    def _answered(self, call: Call, answer: Any) -> None:
-        try:
-            self._recorder.leave(call)
-            known = fields(answer)
-            headers = self._heard(call, known)
-            if call.is_stream:
-                self._watch_events(call, known.get("stream", known.get("body")))
-            elif "body" in known:
-                self._watch_body(call, known["body"], headers)
-            else:
-                call.answer = call.endpoint.read_response(known)
-                if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
-                    call.answer.messages = call.endpoint.output_messages(known)
-                call.finish()
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
-            call.notes = (*call.notes, "unreadable_answer")
-            call.finish()
-            self._problems.ours("ending a call", error)
-
     def _watch_events(self, call: Call, stream: Any) -> None:
         known: dict[str, Any] = stream.__dict__
         if "_event_generator" not in known:
-            self._problems.missing(self._sdk, self._version, f"{type(stream).__name__}._event_generator")
+            self.missing(f"{type(stream).__name__}._event_generator")
             call.finish()
             return
-        captures = self._recorder.settings.capture_content
+        captures = self.recorder.settings.capture_content
         is_converse = call.endpoint is bedrock.CONVERSE
         reader = (bedrock.new_converse_reader if is_converse else bedrock.new_chunk_reader)(False, captures)
         alive = weakref.ref(call)

@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from spanledger.instrumentation import _cohere as cohere
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._clients import ClientFacts, facts_at
-from spanledger.instrumentation._exchanges import Asked, Exchanges
+from spanledger.instrumentation._call import Call
+from spanledger.instrumentation._clients import ClientFacts
+from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
@@ -70,23 +71,15 @@ class Cohere:
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
         """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
-        version = _version()
         patches = Patches()
-        hooks = _Hooks(recorder, problems, patches, version)
-        wanted: tuple[tuple[str, str, Any], ...] = (
-            ("HttpClient", "request", hooks.send),
-            ("HttpClient", "stream", hooks.stream),
-            ("AsyncHttpClient", "request", hooks.send_async),
-            ("AsyncHttpClient", "stream", hooks.stream_async),
-        )
+        hooks = _Hooks(self.name, _version(), recorder, problems, patches)
         if module.__name__ == "cohere.client":
-            wanted = (("Client", "embed", hooks.embed),)
-        for class_name, method, wrapper in wanted:
-            owner = getattr(module, class_name, None)
-            if owner is None or method not in vars(owner):
-                problems.missing(self.name, version, f"{class_name}.{method}")
-            else:
-                patches.wrap(owner, method, wrapper)
+            hooks.wrap(module, "Client", "embed", hooks.embed)
+            return patches
+        hooks.wrap(module, "HttpClient", "request", hooks.around)
+        hooks.wrap(module, "HttpClient", "stream", hooks.stream)
+        hooks.wrap(module, "AsyncHttpClient", "request", hooks.around_async)
+        hooks.wrap(module, "AsyncHttpClient", "stream", hooks.stream_async)
         return patches
 
 
@@ -101,18 +94,15 @@ class _Hooks(Exchanges):
 
     has_lines = True
 
-    def __init__(self, recorder: Recorder, problems: Problems, patches: Patches, version: str) -> None:
-        super().__init__(recorder, problems, patches)
-        self._version = version
-
-    def asked(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
+    def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         if kwargs.get("retries"):
             return None  # the method calls itself to try again, inside the call that is open
         path = args[0] if args else kwargs.get("path")
         endpoint = _POSTS.get(path) if isinstance(path, str) and kwargs.get("method") == "POST" else None
         if endpoint is None:
             return None
-        return Asked(endpoint, client, self._facts(client, kwargs.get("base_url")), fields(kwargs.get("json")))
+        facts = self._facts(instance, kwargs.get("base_url"))
+        return self.recorder.begin(endpoint, instance, facts, fields(kwargs.get("json")))
 
     def error_name(self, status: int) -> str:
         return _ERRORS.get(status, "ApiError")
@@ -121,26 +111,22 @@ class _Hooks(Exchanges):
         own = client.base_url
         # What gives the headers is a method of the object that holds the key; asking for them would make one anew.
         holder = getattr(client.base_headers, "__self__", None)
-        return facts_at(
+        return self.facts_at(
             client,
             base_url=text(base_url) or text(own() if callable(own) else own),
             credential=fields(holder).get("_token"),
             platform=_platform(client.httpx_client),
             wire="cohere",
-            sdk=COHERE.name,
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
         )
 
     @contextmanager
     def _streaming(self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any]:
-        call = self.begin(client, args, kwargs)
+        call = self.begin(self.start, client, args, kwargs)
         with ExitStack() as stack:
             try:
                 response = stack.enter_context(wrapped(*args, **kwargs))
             except BaseException as error:
-                if call is not None:
-                    self.failed(call, error)
+                self.failed(call, error)
                 raise
             if call is not None:
                 self.answered(call, response)
@@ -153,13 +139,12 @@ class _Hooks(Exchanges):
     async def _streaming_async(
         self, wrapped: Any, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        call = self.begin(client, args, kwargs)
+        call = self.begin(self.start, client, args, kwargs)
         async with AsyncExitStack() as stack:
             try:
                 response = await stack.enter_async_context(wrapped(*args, **kwargs))
             except BaseException as error:
-                if call is not None:
-                    self.failed(call, error)
+                self.failed(call, error)
                 raise
             if call is not None:
                 self.answered(call, response)
@@ -170,12 +155,12 @@ class _Hooks(Exchanges):
 
     def embed(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            if self._patches.is_active:
+            if self.patches.is_active:
                 twin = copy.copy(instance)
                 twin._executor = _InContext(instance._executor)
                 wrapped = partial(wrapped.__func__, twin)
         except Exception as error:  # noqa: BLE001 - the boundary: the call goes on, its spans stand alone
-            self._problems.ours("carrying the context to threads", error)
+            self.problems.ours("carrying the context to threads", error)
         return wrapped(*args, **kwargs)
 
 

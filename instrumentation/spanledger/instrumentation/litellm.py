@@ -14,6 +14,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from time import perf_counter_ns
 from types import CellType, MappingProxyType, SimpleNamespace
@@ -23,7 +24,8 @@ from urllib.parse import urlsplit
 from spanledger.instrumentation import _litellm as shapes
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._call import HEADERS, Call
-from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._clients import ClientFacts
+from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._labels import attribute_names, labelled
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
@@ -74,15 +76,15 @@ class LiteLLM:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = _version()
         patches = Patches()
-        hooks = _Hooks(version, recorder, problems, patches)
+        hooks = _Hooks(self.name, version, recorder, problems, patches)
         for name, (endpoint, parameters) in _FUNCTIONS.items():
             cell = _cell(fields(module).get(name))
             if cell is None:
-                problems.missing(self.name, version, f"litellm.{name}.{_KEPT}")
+                hooks.missing(f"litellm.{name}.{_KEPT}")
                 continue
             is_async = inspect.iscoroutinefunction(cell.cell_contents)
-            attempt = _Attempt(hooks, endpoint, parameters)
-            patches.wrap_cell(cell, attempt.run_async if is_async else attempt.run)
+            attempt = hooks.attempt_async if is_async else hooks.attempt
+            patches.wrap_cell(cell, partial(attempt, endpoint, parameters))
         for module_name, class_name in _STREAMS:
             stream: Any = fields(sys.modules.get(module_name)).get(class_name)
             methods: list[tuple[str, Any]] = [
@@ -97,7 +99,7 @@ class LiteLLM:
             if stream is not None and methods:
                 hooks.streams = (*hooks.streams, stream)
             else:
-                problems.missing(self.name, version, f"{class_name}.__next__")
+                hooks.missing(f"{class_name}.__next__")
             for method, wrapper in methods:
                 patches.wrap(stream, method, wrapper)
         return patches
@@ -121,63 +123,47 @@ def _cell(function: Any) -> CellType | None:
     return None
 
 
-class _Attempt:
-    """The wrappers of one function: one attempt at a request."""
+class _Hooks(Hooks):
+    """What the wrappers do. What a request was asked with is told to the reading of its answer."""
 
-    def __init__(self, hooks: _Hooks, endpoint: Endpoint, parameters: tuple[str, str]) -> None:
-        self._hooks = hooks
-        self._endpoint = endpoint
-        self._parameters = parameters
-
-    def run(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        asked = self._asked(args, kwargs)
-        with labelled(self._hooks.labels(asked)):
-            call = self._hooks.begin(self._endpoint, asked)
-            if call is None:
-                return wrapped(*args, **kwargs)
-            try:
-                answer = wrapped(*args, **kwargs)
-            except BaseException as error:
-                self._hooks.failed(call, asked, error)
-                raise
-            self._hooks.answered(call, asked, answer)
-            return answer
-
-    async def run_async(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        asked = self._asked(args, kwargs)
-        with labelled(self._hooks.labels(asked)):
-            call = self._hooks.begin(self._endpoint, asked)
-            if call is None:
-                return await wrapped(*args, **kwargs)
-            try:
-                answer = await wrapped(*args, **kwargs)
-            except BaseException as error:
-                self._hooks.failed(call, asked, error)
-                raise
-            self._hooks.answered(call, asked, answer)
-            return answer
-
-    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-        return {**dict(zip(self._parameters, args, strict=False)), **kwargs} if args else kwargs
-
-
-class _Hooks:
-    """What the wrappers do."""
-
-    def __init__(self, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
-        self._version = version
-        self._recorder = recorder
-        self._problems = problems
-        self._patches = patches
+    def __init__(self, sdk: str, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
+        super().__init__(sdk, version, recorder, problems, patches)
         self.streams: tuple[type, ...] = ()
         """The classes of its streams, patched."""
         self._places: dict[tuple[str, str, str], ClientFacts] = {}
         self._nobody: Final = SimpleNamespace()
         self._nowhere: Final = self._facts_at(self._nobody, "", "", "")
 
+    def attempt(
+        self,
+        endpoint: Endpoint,
+        parameters: tuple[str, str],
+        wrapped: Any,
+        _instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """One attempt at a request, through a function whose first parameters may be given by position."""
+        asked = {**dict(zip(parameters, args, strict=False)), **kwargs}
+        with labelled(self.labels(asked)):
+            return self.send(self.begin(self._start, endpoint, asked), wrapped, args, kwargs, asked)
+
+    async def attempt_async(
+        self,
+        endpoint: Endpoint,
+        parameters: tuple[str, str],
+        wrapped: Any,
+        _instance: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        asked = {**dict(zip(parameters, args, strict=False)), **kwargs}
+        with labelled(self.labels(asked)):
+            return await self.send_async(self.begin(self._start, endpoint, asked), wrapped, args, kwargs, asked)
+
     def labels(self, asked: Mapping[str, Any]) -> dict[str, str]:
         """Whom the call is for, as LiteLLM was told."""
-        if not self._patches.is_active:
+        if not self.patches.is_active:
             return {}
         try:
             told = {**fields(asked.get("litellm_metadata")), **fields(asked.get("metadata"))}
@@ -191,68 +177,51 @@ class _Hooks:
                 found["user_id"] = text(asked.get("user"))
             return attribute_names(found)
         except Exception as error:  # noqa: BLE001 - the boundary: the call goes on without these labels
-            self._problems.ours("reading the labels of a call", error)
+            self.problems.ours("reading the labels of a call", error)
             return {}
 
-    def begin(self, endpoint: Endpoint, asked: Mapping[str, Any]) -> Call | None:
-        if not self._patches.is_active:
+    def _start(self, endpoint: Endpoint, asked: Mapping[str, Any]) -> Call | None:
+        if _is_half_of_an_asynchronous_one(asked) or any(asked.get(name) is not None for name in _MOCKS):
             return None
-        try:
-            if _is_half_of_an_asynchronous_one(asked) or any(asked.get(name) is not None for name in _MOCKS):
-                return None
-            return self._recorder.begin(endpoint, self._nobody, self._nowhere, asked)
-        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
-            self._problems.ours("starting a call", error)
-            return None
+        return self.recorder.begin(endpoint, self._nobody, self._nowhere, asked)
 
-    def failed(self, call: Call, asked: Mapping[str, Any], error: BaseException) -> None:
-        try:
-            self._recorder.leave(call)
-            told = _told(asked)
-            if call.is_covered or "api_call_start_time" not in told:
-                call.discard()  # recorded below, or refused before anything was sent
-                return
-            self._place(call, told)
-            status = getattr(error, "status_code", None)
-            call.status_code = status if isinstance(status, int) else None
-            call.fail(error)
-        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
-            self._problems.ours("ending a failed call", ours)
+    def read_error(self, call: Call, error: BaseException, told: Any) -> None:
+        noted = _noted(told)
+        if call.is_covered or "api_call_start_time" not in noted:
+            call.discard()  # recorded below, or refused before anything was sent
+            return
+        self._place(call, noted)
+        status = getattr(error, "status_code", None)
+        call.status_code = status if isinstance(status, int) else None
+        call.fail(error)
 
-    def answered(self, call: Call, asked: Mapping[str, Any], answer: Any) -> None:
-        try:
-            self._recorder.leave(call)
-            if call.is_covered or inspect.isawaitable(answer):
-                call.discard()
-                return
-            told = _told(asked)
-            self._place(call, told)
-            call.status_code = 200  # LiteLLM raises for anything else
-            if isinstance(answer, self.streams):
-                self._watch(call, answer)
-                return
-            known = fields(answer)
-            call.answer = found = call.endpoint.read_response(known)
-            shapes.identify(found, told)
-            call.headers = _headers(answer)
-            if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
-                found.messages = call.endpoint.output_messages(known)
-            call.finish()
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
-            call.notes = (*call.notes, "unreadable_answer")
-            call.finish()
-            self._problems.ours("ending a call", error)
+    def read_answer(self, call: Call, answer: Any, told: Any) -> Any:
+        if call.is_covered or inspect.isawaitable(answer):
+            call.discard()
+            return answer
+        noted = _noted(told)
+        self._place(call, noted)
+        call.status_code = 200  # LiteLLM raises for anything else
+        if isinstance(answer, self.streams):
+            self._watch(call, answer)
+            return answer
+        found = call.endpoint.read(fields(answer), captures=self.recorder.settings.capture_content)
+        shapes.identify(found, noted)
+        call.answer = found
+        call.headers = _headers(answer)
+        call.finish()
+        return answer
 
     def _watch(self, call: Call, stream: Any) -> None:
         known: dict[str, Any] = stream.__dict__
         call.is_stream = True
-        captures = self._recorder.settings.capture_content
+        captures = self.recorder.settings.capture_content
         if call.endpoint is shapes.RESPONSES:
             call.reader = shapes.EventsReader(False, captures)
         elif isinstance(known.get("chunks"), list):
             call.reader = shapes.ChunksReader(known["chunks"], captures)
         else:
-            self._problems.missing(LITELLM.name, self._version, f"{type(stream).__name__}.chunks")
+            self.missing(f"{type(stream).__name__}.chunks")
             call.finish()
             return
         known[_CALL] = call  # and so it ends with the stream when that is dropped
@@ -309,19 +278,10 @@ class _Hooks:
         call.billed = facts.billed(call.model)
 
     def _facts_at(self, holder: Any, provider: str, base_url: str, credential: str) -> ClientFacts:
-        return facts_at(
-            holder,
-            base_url=base_url,
-            credential=credential,
-            platform="",
-            wire=provider,
-            sdk="litellm",
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
-        )
+        return self.facts_at(holder, base_url=base_url, credential=credential, wire=provider)
 
 
-def _told(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+def _noted(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """LiteLLM's own record of the call."""
     return fields(fields(asked.get("litellm_logging_obj")).get("model_call_details"))
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from spanledger.instrumentation import _mistral as mistral
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._call import current_call
-from spanledger.instrumentation._clients import ClientFacts, facts_at
-from spanledger.instrumentation._exchanges import Asked, Exchanges
+from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._clients import ClientFacts
+from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
@@ -65,20 +65,17 @@ class Mistral:
         """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = str(getattr(getattr(module, "SDKConfiguration", None), "sdk_version", "?"))
         patches = Patches()
-        hooks = _Hooks(recorder, problems, patches, version, _platform(module.__name__))
-        sender = getattr(module, "BaseSDK", None)
-        for method, wrapper in (("do_request", hooks.send), ("do_request_async", hooks.send_async)):
-            if sender is None or method not in vars(sender):
-                problems.missing(self.name, version, f"BaseSDK.{method}")
-            else:
-                patches.wrap(sender, method, wrapper)
+        hooks = _Hooks(self.name, version, recorder, problems, patches)
+        hooks.platform = _platform(module.__name__)
+        hooks.wrap(module, "BaseSDK", "do_request", hooks.around)
+        hooks.wrap(module, "BaseSDK", "do_request_async", hooks.around_async)
         tracing = sys.modules.get(f"{module.__name__.rpartition('.')[0]}._hooks.tracing")
         if tracing is not None:
-            _replace_own_spans(tracing, hooks, patches, problems, version)
+            _replace_own_spans(tracing, hooks)
         return patches
 
 
-def _replace_own_spans(tracing: Any, hooks: _Hooks, patches: Patches, problems: Problems, version: str) -> None:
+def _replace_own_spans(tracing: Any, hooks: _Hooks) -> None:
     """Keep the SDK from making spans of its own beside ours, for a tracer provider that gets ours.
 
     It asks for a tracer at every request, naming a provider that was given to the SDK itself (Mistral's own telemetry),
@@ -87,12 +84,12 @@ def _replace_own_spans(tracing: Any, hooks: _Hooks, patches: Patches, problems: 
     ask, start = "get_or_create_otel_tracer", "get_traced_request_and_span"
     for name in (ask, start):
         if name not in vars(tracing):
-            problems.missing(MISTRAL.name, version, f"_hooks.tracing.{name}")
+            hooks.missing(f"_hooks.tracing.{name}")
             return
     if "provider" in signature(tracing.get_or_create_otel_tracer).parameters:
-        patches.wrap(tracing, ask, hooks.tracer)
+        hooks.patches.wrap(tracing, ask, hooks.tracer)
     else:
-        patches.wrap(tracing, start, hooks.request_and_span)
+        hooks.patches.wrap(tracing, start, hooks.request_and_span)
 
 
 def _platform(module: str) -> str:
@@ -105,17 +102,15 @@ def _platform(module: str) -> str:
 class _Hooks(Exchanges):
     """The wrappers. Both methods take ``(hook_ctx, request, ...)`` and are made for every request."""
 
-    def __init__(self, recorder: Recorder, problems: Problems, patches: Patches, version: str, platform: str) -> None:
-        super().__init__(recorder, problems, patches)
-        self._version = version
-        self._platform = platform
+    platform = ""
+    """Who bills the clients of this module, whatever their host is; ``""``: the host says."""
 
-    def asked(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked | None:
+    def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         request = args[1] if len(args) > 1 else kwargs["request"]
         # What makes the requests of one client is many objects; they share its configuration.
-        owner = client.sdk_configuration
+        owner = instance.sdk_configuration
         if request.method == "GET" and _FILE.search(request.url.path):
-            return Asked(mistral.RESULTS, owner, self._facts(owner, request), {})
+            return self.recorder.begin(mistral.RESULTS, owner, self._facts(owner, request), {})
         if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
             return None
         path = request.url.path
@@ -123,7 +118,9 @@ class _Hooks(Exchanges):
             return None  # most requests are none of ours: their bodies stay unread
         body = fields(json.loads(request.content))
         endpoint = _find(path, body)
-        return None if endpoint is None else Asked(endpoint, owner, self._facts(owner, request), body)
+        if endpoint is None:
+            return None
+        return self.recorder.begin(endpoint, owner, self._facts(owner, request), body)
 
     def error_name(self, status: int) -> str:
         return "HTTPValidationError" if status == 422 else "SDKError"
@@ -131,16 +128,13 @@ class _Hooks(Exchanges):
     def _facts(self, owner: Any, request: Any) -> ClientFacts:
         url = request.url
         # Google's tokens last an hour and name nobody.
-        credential = "" if self._platform == "google_vertex" else request.headers.get("authorization", "")
-        return facts_at(
+        credential = "" if self.platform == "google_vertex" else request.headers.get("authorization", "")
+        return self.facts_at(
             owner,
             base_url=f"{url.scheme}://{url.netloc.decode('ascii')}",
             credential=credential.removeprefix(_BEARER),
-            platform=self._platform,
+            platform=self.platform,
             wire="mistral",
-            sdk=MISTRAL.name,
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
         )
 
     def tracer(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -156,7 +150,7 @@ class _Hooks(Exchanges):
 
     def _is_recorded(self) -> bool:
         call = current_call.get()
-        return call is not None and call.recorder is self._recorder
+        return call is not None and call.recorder is self.recorder
 
 
 MISTRAL: Final = Mistral()

@@ -17,9 +17,9 @@ from typing import Any, Final
 from opentelemetry.context import Context, attach, detach, get_current
 
 from spanledger.instrumentation import _ollama as documents
-from spanledger.instrumentation._answer import Endpoint, StreamReader
+from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._call import Call
-from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._hooks import MethodHooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
@@ -47,171 +47,100 @@ class Ollama:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = version_of(self.name)  # the SDK's module does not tell
         patches = Patches()
-        hooks = _Hooks(version, recorder, problems, patches)
-        for name, wrapper in (("Client", hooks.request), ("AsyncClient", hooks.request_async)):
-            client = getattr(module, name, None)
-            if client is None or "_request" not in vars(client):
-                problems.missing(self.name, version, f"{name}._request")
-            else:
-                patches.wrap(client, "_request", wrapper)
+        hooks = _Hooks(self.name, version, recorder, problems, patches)
+        hooks.wrap(module, "Client", "_request", hooks.request)
+        hooks.wrap(module, "AsyncClient", "_request", hooks.request_async)
         return patches
 
 
-class _Hooks:
+class _Hooks(MethodHooks):
     """The wrappers. Both methods take ``(cls, method, path, json=..., stream=False)``."""
 
-    def __init__(self, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
-        self._version = version
-        self._recorder = recorder
-        self._problems = problems
-        self._patches = patches
-
     def request(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        endpoint = self._find(args)
-        if endpoint is None:
-            return wrapped(*args, **kwargs)
-        if kwargs.get("stream"):
-            return self._stream(endpoint, wrapped(*args, **kwargs), instance, kwargs, get_current())
-        call = self._begin(endpoint, instance, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        try:
-            answer = wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
+        if not kwargs.get("stream") or _find(args) is None:
+            return self.around(wrapped, instance, args, kwargs)
+        return self._stream(wrapped(*args, **kwargs), instance, args, kwargs, get_current())
 
     async def request_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        endpoint = self._find(args)
-        if endpoint is None:
-            return await wrapped(*args, **kwargs)
-        if kwargs.get("stream"):
-            chunks = await wrapped(*args, **kwargs)
-            return self._stream_async(endpoint, chunks, instance, kwargs, get_current())
-        call = self._begin(endpoint, instance, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            answer = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, answer)
-        return answer
+        if not kwargs.get("stream") or _find(args) is None:
+            return await self.around_async(wrapped, instance, args, kwargs)
+        return self._stream_async(await wrapped(*args, **kwargs), instance, args, kwargs, get_current())
 
     def _stream(
         self,
-        endpoint: Endpoint,
         chunks: Generator[Any, None, None],
         client: Any,
+        args: tuple[Any, ...],
         kwargs: dict[str, Any],
         asked_in: Context,
     ) -> Generator[Any, None, None]:
         with closing(chunks):
             with _attached(asked_in):
-                call = self._begin(endpoint, client, kwargs)
+                call = self.begin(self.start, client, args, kwargs)
                 try:
                     first: list[Any] = list(islice(chunks, 1))
                 except BaseException as error:
-                    self._failed(call, error)
+                    self.failed(call, error)
                     raise
-                self._sent(call)
-            if call is None:
-                yield from first
-                yield from chunks
-            else:
-                yield from watch(chain(first, chunks), call, self._reader(call))
+                whole = chain(first, chunks)
+                answer = whole if call is None else self.answered(call, whole)
+            yield from answer
 
     async def _stream_async(
         self,
-        endpoint: Endpoint,
         chunks: AsyncGenerator[Any, None],
         client: Any,
+        args: tuple[Any, ...],
         kwargs: dict[str, Any],
         asked_in: Context,
     ) -> AsyncGenerator[Any, None]:
         async with aclosing(chunks):
             first: list[Any] = []
             with _attached(asked_in):
-                call = self._begin(endpoint, client, kwargs)
+                call = self.begin(self.start, client, args, kwargs)
                 try:
                     async for chunk in chunks:
                         first.append(chunk)
                         break
                 except BaseException as error:
-                    self._failed(call, error)
+                    self.failed(call, error)
                     raise
-                self._sent(call)
-            rest: Any = _joined(first, chunks)
-            watching: Any = rest if call is None else watch_async(rest, call, self._reader(call))
-            async with aclosing(watching):
-                async for chunk in watching:
+                whole: Any = _joined(first, chunks)
+                answer = whole if call is None else self.answered(call, whole)
+            async with aclosing(answer):
+                async for chunk in answer:
                     yield chunk
 
-    def _find(self, args: tuple[Any, ...]) -> Endpoint | None:
-        if not self._patches.is_active or len(args) < 3 or args[1] != "POST":
+    def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        endpoint = _find(args)
+        if endpoint is None:
             return None
-        return _POSTS.get(args[2])
-
-    def _begin(self, endpoint: Endpoint, client: Any, kwargs: dict[str, Any]) -> Call | None:
-        try:
-            body = fields(kwargs.get("json"))
-            return self._recorder.begin(
-                endpoint, client, self._facts(client), {**body, "stream": bool(kwargs.get("stream"))}
-            )
-        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
-            self._problems.ours("starting a call", error)
-            return None
-
-    def _facts(self, client: Any) -> ClientFacts:
-        http = client._client
-        return facts_at(
-            client,
+        http = instance._client
+        facts = self.facts_at(
+            instance,
             base_url=http.base_url,
             credential=text(http.headers.get("authorization")).removeprefix("Bearer ") or None,
-            platform="",
             wire="ollama",
-            sdk=OLLAMA.name,
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
         )
+        body = {**fields(kwargs.get("json")), "stream": bool(kwargs.get("stream"))}
+        return self.recorder.begin(endpoint, instance, facts, body)
 
-    def _failed(self, call: Call | None, error: BaseException) -> None:
-        if call is None:
-            return
-        try:
-            status = fields(error).get("status_code")
-            call.status_code = status if isinstance(status, int) and status > 0 else None
-            call.fail(error)
-            self._recorder.leave(call)
-        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
-            self._problems.ours("ending a failed call", ours)
+    def read_error(self, call: Call, error: BaseException, _told: Any) -> None:
+        status = fields(error).get("status_code")
+        call.status_code = status if isinstance(status, int) and status > 0 else None
+        call.fail(error)
 
-    def _answered(self, call: Call, answer: Any) -> None:
-        try:
-            self._sent(call)
-            known = fields(answer)
-            call.answer = call.endpoint.read_response(known)
-            if self._recorder.settings.capture_content and call.endpoint.output_messages is not None:
-                call.answer.messages = call.endpoint.output_messages(known)
-            call.finish()
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
-            call.notes = (*call.notes, "unreadable_answer")
-            call.finish()
-            self._problems.ours("ending a call", error)
-
-    def _sent(self, call: Call | None) -> None:
-        if call is None:
-            return
+    def read_answer(self, call: Call, answer: Any, _told: Any) -> Any:
         call.status_code = 200  # the SDK raises for anything else
-        self._recorder.leave(call)
+        if not call.is_stream:
+            self.finish(call, answer)
+            return answer
+        watcher: Any = watch_async if hasattr(answer, "__aiter__") else watch
+        return watcher(answer, call, self.reader(call))
 
-    def _reader(self, call: Call) -> StreamReader:
-        assert call.endpoint.new_reader is not None
-        call.reader = reader = call.endpoint.new_reader(False, self._recorder.settings.capture_content)
-        return reader
+
+def _find(args: tuple[Any, ...]) -> Endpoint | None:
+    return _POSTS.get(args[2]) if len(args) > 2 and args[1] == "POST" else None
 
 
 @contextmanager

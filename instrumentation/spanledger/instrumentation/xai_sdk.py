@@ -23,9 +23,9 @@ from typing import Any, Final
 from opentelemetry.trace import INVALID_SPAN
 
 from spanledger.instrumentation import _xai as xai
-from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
+from spanledger.instrumentation._answer import Answer, Endpoint
 from spanledger.instrumentation._call import Call
-from spanledger.instrumentation._clients import ClientFacts, facts_at
+from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
@@ -66,6 +66,17 @@ _UNARY: Final[Mapping[str, _Method]] = MappingProxyType(
         ),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How to read a response, and the request that it answers."""
+
+    method: _Method
+    request: Any
+
+
+_DEFERRED: Final = _Told(_UNARY["GetCompletion"], None)
 _BATCH: Final = replace(xai.CHAT, starts_late=True, input_messages=None, tool_results=None)
 # Where stubs are kept, and whether a client can do without: the SDK has grown.
 _SENDERS: Final = (
@@ -88,8 +99,7 @@ class XaiSdk:
         """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
         version = str(getattr(module, "__version__", "?"))
         patches = Patches()
-        hooks = _Hooks(version, recorder, problems, patches)
-        missing = partial(problems.missing, self.name, version)
+        hooks = _Hooks(self.name, version, recorder, problems, patches)
         for style in _STYLES:
             for part, name, is_needed in _SENDERS:
                 place = sys.modules.get(f"{module.__name__}.{style}.{part}")
@@ -97,21 +107,14 @@ class XaiSdk:
                 if owner is not None:
                     patches.put(owner, "_stub", _Stub(hooks, is_async=style == "aio"))
                 elif is_needed:
-                    missing(f"{style}.{part}.{name}")
+                    hooks.missing(f"{style}.{part}.{name}")
             for part in _TRACED:
                 place = sys.modules.get(f"{module.__name__}.{style}.{part}")
                 if hasattr(place, "tracer"):
                     patches.put(place, "tracer", _QuietTracer(vars(place)["tracer"], patches))
-            chat = getattr(sys.modules.get(f"{module.__name__}.{style}.chat"), "Chat", None)
-            if chat is None or "_defer" not in vars(chat):
-                missing(f"{style}.chat.Chat._defer")
-            else:
-                patches.wrap(chat, "_defer", hooks.defer_async if style == "aio" else hooks.defer)
-        client = getattr(sys.modules.get(f"{module.__name__}.client"), "BaseClient", None)
-        if client is None or "__init__" not in vars(client):
-            missing("client.BaseClient")
-        else:
-            patches.wrap(client, "__init__", hooks.made)
+            chat = sys.modules.get(f"{module.__name__}.{style}.chat")
+            hooks.wrap(chat, "Chat", "_defer", hooks.defer_async if style == "aio" else hooks.defer)
+        hooks.wrap(sys.modules.get(f"{module.__name__}.client"), "BaseClient", "__init__", hooks.made)
         return patches
 
 
@@ -153,7 +156,7 @@ class _Watching:
         if method := _UNARY.get(name):
             return partial(hooks.unary_async if self._is_async else hooks.unary, method, self, wrapped)
         if name == "GetCompletionChunk":
-            return partial(hooks.stream_async if self._is_async else hooks.stream, self, wrapped)
+            return partial(hooks.stream, self, wrapped)
         if name == "ListBatchResults":
             return partial(hooks.results_async if self._is_async else hooks.results, self, wrapped)
         return wrapped
@@ -182,14 +185,8 @@ class _QuietTracer:
         return getattr(self._inner, name)
 
 
-class _Hooks:
+class _Hooks(Hooks):
     """What is done around requests."""
-
-    def __init__(self, version: str, recorder: Recorder, problems: Problems, patches: Patches) -> None:
-        self._version = version
-        self._recorder = recorder
-        self._problems = problems
-        self._patches = patches
 
     def made(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A client was made: keep with its stubs where they send to, with which key and for whom."""
@@ -202,80 +199,31 @@ class _Hooks:
                 if stub is not None:
                     stub.__dict__[_ORIGIN] = (host, key, weakref.ref(instance))
         except Exception as error:  # noqa: BLE001 - the boundary: the client is made without us
-            self._problems.ours("looking at a client", error)
+            self.problems.ours("looking at a client", error)
         return made
 
     def unary(self, method: _Method, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = self._begin(method.endpoint, stub, request)
-        if call is None:
-            return wrapped(request, *args, **kwargs)
-        try:
-            response = wrapped(request, *args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, method, request, response)
-        return response
+        call = self.begin(self._start, method.endpoint, stub, request)
+        return self.send(call, wrapped, (request, *args), kwargs, _Told(method, request))
 
     async def unary_async(
         self, method: _Method, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        call = self._begin(method.endpoint, stub, request)
-        if call is None:
-            return await wrapped(request, *args, **kwargs)
-        try:
-            response = await wrapped(request, *args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, method, request, response)
-        return response
+        call = self.begin(self._start, method.endpoint, stub, request)
+        return await self.send_async(call, wrapped, (request, *args), kwargs, _Told(method, request))
 
     def stream(self, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = self._begin(xai.CHAT, stub, request, is_stream=True)
-        if call is None:
-            return wrapped(request, *args, **kwargs)
-        try:
-            chunks = wrapped(request, *args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        return watch(chunks, call, self._reading(call), self._failed)
-
-    def stream_async(self, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = self._begin(xai.CHAT, stub, request, is_stream=True)
-        if call is None:
-            return wrapped(request, *args, **kwargs)
-        try:
-            chunks = wrapped(request, *args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        return Reading(chunks, call, self._reading(call), self._failed)
+        """The request is sent when its answer is read, in either style."""
+        call = self.begin(self._start, xai.CHAT, stub, request, True)
+        return self.send(call, wrapped, (request, *args), kwargs)
 
     def defer(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._begin_deferred(instance)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        try:
-            response = wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, _UNARY["GetCompletion"], None, response)
-        return response
+        call = self.begin(self._start_deferred, instance)
+        return self.send(call, wrapped, args, kwargs, _DEFERRED)
 
     async def defer_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = self._begin_deferred(instance)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        try:
-            response = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            self._failed(call, error)
-            raise
-        self._answered(call, _UNARY["GetCompletion"], None, response)
-        return response
+        call = self.begin(self._start_deferred, instance)
+        return await self.send_async(call, wrapped, args, kwargs, _DEFERRED)
 
     def results(self, stub: _Watching, wrapped: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         page = wrapped(request, *args, **kwargs)
@@ -289,77 +237,47 @@ class _Hooks:
 
     def _witness(self, stub: _Watching, request: Any, page: Any) -> None:
         """Record the answers of a batch that a page brought."""
-        source = self._begin(_BATCH, stub, request)
+        source = self.begin(self._start, _BATCH, stub, request)
         if source is None:
             return
         try:
-            self._recorder.leave(source)
+            self.recorder.leave(source)
             for found in xai.batch_answers(page, batch_id=request.batch_id):
-                self._recorder.witness(source, *found)
+                self.recorder.witness(source, *found)
         except Exception as error:  # noqa: BLE001 - the boundary: the application gets its page
-            self._problems.ours("reading an answer of a batch", error)
+            self.problems.ours("reading an answer of a batch", error)
         finally:
             source.finish()
 
-    def _begin_deferred(self, chat: Any) -> Call | None:
-        return self._begin(xai.CHAT, chat._stub, chat._proto)
+    def _start_deferred(self, chat: Any) -> Call | None:
+        return self._start(xai.CHAT, chat._stub, chat._proto)
 
-    def _begin(self, endpoint: Endpoint, stub: Any, request: Any, *, is_stream: bool = False) -> Call | None:
-        if not self._patches.is_active:
-            return None
-        try:
-            body = {
-                "model": getattr(request, "model", ""),
-                "stream": is_stream,
-                xai.REQUEST: request,
-                xai.CONVERSATION: stub.conversation,
-            }
-            host, key, client = stub.stub.__dict__.get(_ORIGIN, (_HOST, None, None))
-            owner = client() if client is not None else None
-            facts = self._facts(stub.stub, host, key)
-            return self._recorder.begin(endpoint, stub.stub if owner is None else owner, facts, body)
-        except Exception as error:  # noqa: BLE001 - the boundary: the call goes on unrecorded
-            self._problems.ours("starting a call", error)
-            return None
+    def _start(self, endpoint: Endpoint, stub: Any, request: Any, is_stream: bool = False) -> Call | None:
+        body = {
+            "model": getattr(request, "model", ""),
+            "stream": is_stream,
+            xai.REQUEST: request,
+            xai.CONVERSATION: stub.conversation,
+        }
+        host, key, client = stub.stub.__dict__.get(_ORIGIN, (_HOST, None, None))
+        owner = client() if client is not None else None
+        facts = self.facts_at(stub.stub, base_url=f"https://{host}", credential=key, wire="xai")
+        return self.recorder.begin(endpoint, stub.stub if owner is None else owner, facts, body)
 
-    def _facts(self, stub: Any, host: str, key: Any) -> ClientFacts:
-        return facts_at(
-            stub,
-            base_url=f"https://{host}",
-            credential=key,
-            platform="",
-            wire="xai",
-            sdk=XAI_SDK.name,
-            sdk_version=self._version,
-            fingerprint_key=self._recorder.settings.fingerprint_key,
-        )
+    def read_error(self, call: Call, error: BaseException, _told: Any) -> None:
+        status = _status_of(error)
+        # Of a stream the reader answers; a poll that failed is no call.
+        if status and call.reader is None and not call.endpoint.starts_late:
+            call.answer = Answer(attributes={_STATUS: status})
+        call.fail(error, code=status)
 
-    def _reading(self, call: Call) -> StreamReader:
-        self._recorder.leave(call)
-        assert call.endpoint.new_reader is not None
-        call.reader = reader = call.endpoint.new_reader(False, self._recorder.settings.capture_content)
-        return reader
-
-    def _failed(self, call: Call, error: BaseException) -> None:
-        try:
-            status = _status_of(error)
-            # Of a stream the reader answers; a poll that failed is no call.
-            if status and call.reader is None and not call.endpoint.starts_late:
-                call.answer = Answer(attributes={_STATUS: status})
-            call.fail(error, code=status)
-            self._recorder.leave(call)
-        except Exception as ours:  # noqa: BLE001 - the boundary: the caller sees the SDK's error alone
-            self._problems.ours("ending a failed call", ours)
-
-    def _answered(self, call: Call, method: _Method, request: Any, response: Any) -> None:
-        try:
-            self._recorder.leave(call)
-            call.answer = method.read(request, response, self._recorder.settings.capture_content)
-            call.finish()
-        except Exception as error:  # noqa: BLE001 - the boundary: the caller gets its answer
-            call.notes = (*call.notes, "unreadable_answer")
-            call.finish()
-            self._problems.ours("ending a call", error)
+    def read_answer(self, call: Call, answer: Any, told: Any) -> Any:
+        if call.is_stream:
+            watcher: Any = Reading if hasattr(answer, "__aiter__") else watch
+            return watcher(answer, call, self.reader(call), self.failed)
+        call.answer = told.method.read(told.request, answer, self.recorder.settings.capture_content)
+        call.finish()
+        return answer
 
 
 def _status_of(error: BaseException) -> str:
