@@ -305,7 +305,7 @@ class Desk:
 def desk(bills_client: Client, org: str, clock: Any, webhook: Sink) -> Desk:
     # Others' rows of the shared store are no business of these tests: only budgets, which name their organisation.
     settings = AlertSettings(
-        notify=("env:HOOK",), variance=None, coverage=None, unpriced_calls=None, sync_hours=None,
+        notify=("env:HOOK",), variance=None, coverage=None, unpriced_calls=None, sync_hours=None, price_drift=None,
         budgets=(budget(org_id=org, name="team", where={"team": "search"}, forecast=False, burn_rate=D(0)),),
     )  # fmt: skip
     return Desk(bills_client, org, clock, settings, channels(HOOK=webhook.url))
@@ -366,7 +366,7 @@ def test_a_forecast_holds_until_it_is_clearly_below(desk: Desk, webhook: Sink):
         **{
             **{
                 name: getattr(settings, name)
-                for name in ("notify", "variance", "coverage", "unpriced_calls", "sync_hours")
+                for name in ("notify", "variance", "coverage", "unpriced_calls", "sync_hours", "price_drift")
             },
             "budgets": (budget(org_id=desk.org, name="all", warn_at=(), burn_rate=D(0)),),
         }
@@ -392,7 +392,7 @@ def test_a_forecast_holds_until_it_is_clearly_below(desk: Desk, webhook: Sink):
 
 def test_a_burning_budget_is_critical(desk: Desk, webhook: Sink):
     desk.settings = AlertSettings(
-        notify=("env:HOOK",), variance=None, coverage=None, unpriced_calls=None, sync_hours=None,
+        notify=("env:HOOK",), variance=None, coverage=None, unpriced_calls=None, sync_hours=None, price_drift=None,
         budgets=(budget(org_id=desk.org, name="day", span=Span.DAILY, warn_at=(), forecast=False),),
     )  # fmt: skip
     for minute in (2, 4, 30, 50):
@@ -428,26 +428,48 @@ def test_bills_prices_and_syncs_are_watched(desk: Desk, webhook: Sink):
         }  # fmt: skip
         client.insert("spanledger.sync_runs", [list(row.values())], column_names=list(row))
 
+    def billed(version: int, *prices: str) -> None:
+        """Input at 2.50 a million in the books, and on the bill of the last days at these."""
+        for age, price in enumerate(reversed(prices), start=1):
+            row = {
+                "org_id": org, "connection": "prod", "provider": "openai", "day": NOW.date() - timedelta(days=age),
+                "model": "gpt-4o", "token_class": "input_uncached", "quantity": D(10**6), "billed_usd": D(price),
+                "billed_unit_price": D(price) / 10**6, "matched_quantity": D(10**6),
+                "matched_billed_usd": D(price), "matched_booked_usd": D("2.5"),
+                "booked_unit_price": D("0.0000025"), "drift": D(price) / D("2.5") - 1, "is_final": True,
+                "content_hash": b"x" * 16, "computed_at": NOW, "version": version,
+            }  # fmt: skip
+            client.insert("spanledger.implied_price_versions", [list(row.values())], column_names=list(row))
+
     connection = {"org_id": org, "name": "prod", "connector": "openai", "created_at": NOW, "version": 1}
     client.insert("spanledger.connection_versions", [list(connection.values())], column_names=list(connection))
     tied("0.1", "0.9", 1)
+    billed(1, "2.5", "2.4", "2.4")
     pulled(NOW - timedelta(hours=50))
     desk.spend("0", at=NOW - timedelta(hours=1), unpriced=3)
     desk.look()
     (body,) = webhook.bodies
-    assert body["title"].startswith("Spanledger: 4 changes")
+    assert body["title"].startswith("Spanledger: 5 changes")
     for line in (
         "prod, 2026-11: 10 % of the bill needs attention",
         "prod, 2026-11: the ledger has seen 90 % of the bill",
         "openai gpt-4o: 3 calls of the last 24 hours have no price",
         "prod: costs was last pulled in full 50 hours ago",
+        "openai gpt-4o: input_uncached is billed 4 % below the booked price",
     ):
         assert f"[Warning] {line} ({org})" in body["message"]
+    assert (
+        "So on the bill of prod since 2026-11-18: openai bills 4 % less than is booked for model `gpt-4o` since "
+        "2026-11-18. If that is right: spanledger prices override --prices prices.toml --provider openai --model "
+        "'gpt-4o' --discount 4% --from 2026-11-18, then spanledger "
+        "reprice --since 2026-11-18."
+    ) in body["message"]
     tied("0.001", "0.999", 2)
+    billed(2, "2.5", "2.5", "2.5")
     pulled(NOW)
     desk.spend("1", at=NOW - timedelta(hours=1), version=2)
     assert {(state.kind, state.state) for state in desk.look()} == {
-        (kind, "ok") for kind in ("variance", "coverage", "unpriced", "sync")
+        (kind, "ok") for kind in ("variance", "coverage", "unpriced", "sync", "price_drift")
     }
     assert desk.look() == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,9 +15,16 @@ from spanledger.reconciler.alerts.budgets import HOUR, Spend, since, stand
 from spanledger.reconciler.alerts.settings import DIMENSIONS, AlertSettings, Budget, Span
 from spanledger.reconciler.alerts.sql import load
 from spanledger.reconciler.alerts.standing import BudgetStanding, Standing
+from spanledger.reconciler.reporting.prices import read_prices, stretches, suggestions
+from spanledger.reconciler.tieout.run import Period
 
 TIEOUTS_OPEN_DAYS: Final = 45
 """A month's tie-out is watched until so many days after its end: until then its bill is settled and closed."""
+
+DRIFT_FRESH_DAYS: Final = 7
+"""A billed price is news for so long; bills of running days are left to the next day."""
+DRIFT_HISTORY_DAYS: Final = 90
+"""How far back the beginning of a drift is looked for."""
 
 _SOURCES: Final = {Span.DAILY: "spanledger.usage_by_hour", Span.MONTHLY: "spanledger.usage_by_day"}
 _DAY: Final = timedelta(hours=24)
@@ -50,7 +57,19 @@ class AlertReader:
             found += [rules.of_unpriced(row, settings) for row in self._rows("unpriced", since=now - _DAY)]
         if settings.sync_hours is not None:
             found += [rules.of_sync(row, settings, now) for row in self._rows("syncs")]
+        if settings.price_drift is not None:
+            today = now.date()
+            since = today - timedelta(days=DRIFT_FRESH_DAYS)
+            for row in self._rows("drifting", since=since, today=today, limit=settings.price_drift):
+                found += self._drifts(str(row["org_id"]), since, today, settings.price_drift)
         return found
+
+    def _drifts(self, org_id: str, since: date, today: date, limit: Decimal) -> list[Standing]:
+        """Read in full only for who has a drift: since when, and what would mend it."""
+        period = Period(today - timedelta(days=DRIFT_HISTORY_DAYS), today, "recently")
+        found = [s for s in stretches(read_prices(self._client, org_id, period)) if s.last_day >= since]
+        drifting = [s for s in found if s.is_last and s.drift is not None and abs(s.drift) > limit]
+        return rules.of_drifts(org_id, drifting, suggestions(found, today=today), self._settings)
 
     def _budget(self, budget: Budget, now: datetime) -> BudgetStanding:
         buckets = self._spend(budget, _SOURCES[budget.span], since(budget.span, now), now)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from spanledger.reconciler.alerts.settings import AlertSettings
 from spanledger.reconciler.alerts.standing import OK, BudgetStanding, Kind, Severity, Standing
+from spanledger.reconciler.reporting.prices import Stretch, Suggestion
 
 _ZERO: Final = Decimal(0)
 _HUNDRED: Final = Decimal(100)
@@ -161,6 +163,64 @@ def of_sync(row: Mapping[str, Any], settings: AlertSettings, now: datetime) -> S
         f"spanledger connections test {connection}",
         value=hours,
         threshold=limit,
+        channels=settings.notify,
+    )
+
+
+def of_drifts(
+    org_id: str, drifting: Iterable[Stretch], advice: Iterable[Suggestion], settings: AlertSettings
+) -> list[Standing]:
+    """The models whose billed unit prices are not the booked ones.
+
+    Args:
+        org_id: whose.
+        drifting: the newest prices of the meters that are off by more than the threshold.
+        advice: what would mend them.
+        settings: threshold and channels.
+    """
+    commands = {(each.provider, each.model): each for each in advice}
+    models: dict[tuple[str, str], list[Stretch]] = defaultdict(list)
+    for stretch in drifting:
+        models[stretch.provider, stretch.meter.model].append(stretch)
+    found: list[Standing] = []
+    for (provider, model), group in sorted(models.items()):
+        worst = max(group, key=lambda s: (s.billed_usd, s.meter))
+        drift = worst.drift or _ZERO
+        mend = commands.get((provider, model)) or commands.get((provider, "*"))
+        found.append(
+            Standing(
+                org_id=org_id,
+                kind=Kind.PRICE_DRIFT,
+                subject=f"{provider} {model}".strip(),
+                state="drifts",
+                title=f"{provider} {model}: {worst.meter.token_class or 'its use'} is billed {percent(abs(drift))} "
+                f"{'above' if drift > 0 else 'below'} the booked price",
+                text=f"So on the bill of {worst.connection} since {worst.drift_since}"
+                + (
+                    f": {mend.why}. If that is right: {mend.command}, then "
+                    f"spanledger reprice --since {worst.drift_since}."
+                    if mend is not None
+                    else ". See what was billed: spanledger prices implied --drifting."
+                ),
+                value=drift,
+                threshold=settings.price_drift or _ZERO,
+                channels=settings.notify,
+            )
+        )
+    return found
+
+
+def billed_as_booked(org_id: str, subject: str, settings: AlertSettings) -> Standing:
+    """The end of an `of_drifts`: such a model is in no answer any more."""
+    return Standing(
+        org_id=org_id,
+        kind=Kind.PRICE_DRIFT,
+        subject=subject,
+        state=OK,
+        title=f"{subject}: no recent bill shows another price than is booked",
+        text="",
+        value=_ZERO,
+        threshold=settings.price_drift or _ZERO,
         channels=settings.notify,
     )
 

@@ -82,6 +82,7 @@ class AlertSettings:
         coverage: share of the bill that the ledger must have seen.
         unpriced_calls: calls without a price in 24 hours that are no matter yet.
         sync_hours: hours since the last complete pull.
+        price_drift: share by which a billed unit price may differ from the booked one.
         interval_seconds: how often to look.
         budgets: all budgets.
     """
@@ -91,6 +92,7 @@ class AlertSettings:
     coverage: Decimal | None = Decimal("0.95")
     unpriced_calls: Decimal | None = _ZERO
     sync_hours: Decimal | None = Decimal(48)
+    price_drift: Decimal | None = Decimal("0.01")
     interval_seconds: float = 60.0
     budgets: tuple[Budget, ...] = ()
 
@@ -100,7 +102,9 @@ class AlertSettings:
         return tuple(dict.fromkeys([*self.notify, *own]))
 
 
-OWN_KEYS: Final = ("notify", "variance", "coverage", "unpriced_calls", "sync_hours", "interval_seconds")
+OWN_KEYS: Final = (
+    "notify", "variance", "coverage", "unpriced_calls", "sync_hours", "price_drift", "interval_seconds",
+)  # fmt: skip
 """Keys of ``[alerts]``."""
 
 _BUDGET_KEYS: Final = (
@@ -135,6 +139,7 @@ def parse(text: str, file: str) -> AlertSettings | None:
         coverage=general.threshold("coverage", defaults.coverage, at_most=Decimal(1)),
         unpriced_calls=general.threshold("unpriced_calls", defaults.unpriced_calls),
         sync_hours=general.threshold("sync_hours", defaults.sync_hours),
+        price_drift=general.threshold("price_drift", defaults.price_drift),
         interval_seconds=float(interval),
         budgets=_budgets(document.get("budgets", []), text, file),
     )

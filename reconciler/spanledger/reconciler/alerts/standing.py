@@ -23,6 +23,7 @@ class Kind(StrEnum):
     COVERAGE = "coverage"
     UNPRICED = "unpriced"
     SYNC = "sync"
+    PRICE_DRIFT = "price_drift"
 
 
 class Severity(StrEnum):

@@ -60,11 +60,7 @@ class Watch:
     ) -> list[AlertState]:
         seen = {standing.key for standing in standings}
         gone = [state for state in states.values() if state.key not in seen and state.state not in (OK, CLOSED)]
-        ended = [
-            rules.priced_again(state.org_id, state.subject, self._settings)
-            for state in gone
-            if state.kind == Kind.UNPRICED and self._settings.unpriced_calls is not None
-        ]
+        ended = [end for state in gone for end in self._ends(state)]
         ended_keys = {standing.key for standing in ended}
         changed = [
             _state(standing, before, now)
@@ -78,6 +74,14 @@ class Watch:
             for state in gone
             if state.key not in ended_keys
         ]
+
+    def _ends(self, state: AlertState) -> list[Standing]:
+        """What is read only while it is an alert is over when it is not read any more."""
+        if state.kind == Kind.UNPRICED and self._settings.unpriced_calls is not None:
+            return [rules.priced_again(state.org_id, state.subject, self._settings)]
+        if state.kind == Kind.PRICE_DRIFT and self._settings.price_drift is not None:
+            return [rules.billed_as_booked(state.org_id, state.subject, self._settings)]
+        return []
 
     def _tell(self, states: Iterable[AlertState]) -> list[AlertState]:
         """Deliver what is due, one message a channel; returns the states whose channels have become fewer."""

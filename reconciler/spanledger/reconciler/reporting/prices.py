@@ -87,8 +87,13 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """What would bring the books to the bill, as a command line; nothing is applied without it."""
+    """What would bring the books to the bill, as a command line; nothing is applied without it.
 
+    ``model`` is ``*`` where it is for all models of the provider.
+    """
+
+    provider: str
+    model: str
     why: str
     command: str
 
@@ -245,6 +250,8 @@ def _discounted(provider: str, model: str, group: Sequence[Stretch], percent: De
     what = "everything" if model == "*" else f"model `{model}`"
     word = "less" if percent > 0 else "more"
     return Suggestion(
+        provider=provider,
+        model=model,
         why=f"{provider} bills {text(abs(percent))} % {word} than is booked for {what} since {since}",
         command=(
             f"spanledger prices override --prices prices.toml --provider {provider} --model '{model}' "
@@ -263,6 +270,8 @@ def _rated(provider: str, model: str, group: Sequence[Stretch]) -> Suggestion | 
     flags = " ".join(f"--rate {name}={text(rate)}" for name, rate in sorted(rates.items()))
     what = ", ".join(sorted(rates))
     return Suggestion(
+        provider=provider,
+        model=model,
         why=f"{provider} bills other rates than are booked for {what} of model `{model}` since {since}",
         command=(
             f"spanledger prices override --prices prices.toml --provider {provider} --model '{model}' {flags} "
