@@ -26,7 +26,7 @@ class Dying:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._client, name)
-        if name not in ("insert", "insert_arrow", "command"):
+        if name not in ("insert", "raw_insert", "command"):
             return real
 
         def write(*arguments: Any, **options: Any) -> Any:
@@ -118,7 +118,7 @@ def test_the_same_process_tries_again_after_a_write_that_only_seemed_to_fail(obs
 
         def __getattr__(self, name: str) -> Any:
             real = getattr(client, name)
-            if name != "insert_arrow":
+            if name != "raw_insert":
                 return real
 
             def insert(table: str, *arguments: Any, **options: Any) -> Any:
@@ -150,7 +150,7 @@ def test_a_new_process_finishes_the_rollups_of_a_dead_one(observe, client, price
 
         def __getattr__(self, name: str) -> Any:
             real = getattr(client, name)
-            if name != "insert_arrow":
+            if name != "raw_insert":
                 return real
 
             def insert(table: str, *arguments: Any, **options: Any) -> Any:
@@ -187,7 +187,7 @@ def test_errors_are_told_apart_by_their_code(error, kind, observe, client, price
 
     class Broken:
         def __getattr__(self, name: str) -> Any:
-            if name == "insert_arrow":
+            if name == "raw_insert":
 
                 def fail(*arguments: Any, **options: Any) -> Any:
                     raise error

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from spanledger.ledger import keys, writing
 from spanledger.ledger.database import Database
-from spanledger.ledger.evidence import Batch, read_rows
+from spanledger.ledger.columns import Column, Kind
+from spanledger.ledger.evidence import Batch, array, read_rows, table
 from spanledger.ledger.known import Filter, Known, emitters, many, minute_keys
 from spanledger.semconv.observation import Observation, Role, ToolCall
 from spanledger.semconv.usage import Usage
@@ -153,3 +154,19 @@ def test_overlapping_calls_share_a_minute(observe, apart):
     found, rows = minute_keys(batch.usage, np.full(2, emitter.key), batch.started, batch.ended)
     shared = set(found[rows == 0].tolist()) & set(found[rows == 1].tolist())
     assert bool(shared) == (apart <= 61)
+
+
+def test_a_column_that_says_nothing_is_not_handed_over(observe):
+    """Only what equals the store's default is left out: an unknown text is not an empty one."""
+    columns = {
+        name: Column(name, kind) for name, kind in (("a", Kind.TEXT), ("b", Kind.TEXT_OR_NULL), ("c", Kind.BOOL))
+    }
+    for values, kept in (
+        ({"a": ["", ""], "b": [None, None], "c": [False, False]}, []),
+        ({"a": ["", "x"], "b": ["", ""], "c": [False, True]}, ["a", "b", "c"]),
+    ):
+        made = table(columns.values(), {name: array(columns[name].kind, values[name]) for name in columns})
+        assert made.schema.names == kept
+    written = Batch([observe(1)]).table().schema.names
+    assert {"org_id", "response_id", "content_hash"} < set(written)
+    assert not {"labels", "tool_calls", "ttft_ns", "is_batch", "batch_id"} & set(written)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanledger.ledger import keys
-from spanledger.ledger.arrow import pa
+from spanledger.ledger.arrow import pa, pc
 from spanledger.ledger.columns import MONEY_TYPE, OBSERVATIONS, OBSERVED, TOKEN_CLASS_COLUMNS, Column, Kind
 from spanledger.ledger.keys import U64
 from spanledger.semconv.money import MoneyError, to_ledger
@@ -26,6 +26,7 @@ EARLIEST_NS: Final = 1_420_070_400 * 10**9
 """2015-01-01: no LLM call is older, a clock that says so is wrong."""
 DAY_NS: Final = 86_400 * 10**9
 _VERSION_TOP: Final = 2**63
+_BYTE_INDICES: Final = 127
 _BIGGEST: Final = {Kind.SMALL: 2**32 - 1, Kind.SMALL_OR_NULL: 2**32 - 1}
 
 
@@ -144,9 +145,39 @@ _KEYS: Final = ("org", "service", "scope", "content", "trace", "span", "response
 
 
 def table(columns: Iterable[Column], arrays: Mapping[str, Any]) -> Any:
-    """An Arrow table with exactly these columns, in this order."""
-    listed = tuple(columns)
-    return pa.Table.from_arrays([arrays[column.name] for column in listed], names=[column.name for column in listed])
+    """An Arrow table of these columns, in this order, without those that say nothing.
+
+    A column that an insert does not name gets its type's default. Most columns of a batch hold nothing else, and what
+    is not handed over need not be copied, written to disk and parsed again.
+    """
+    listed = [column for column in columns if not _is_default(arrays[column.name], column.kind)]
+    return pa.Table.from_arrays(
+        [_narrowed(arrays[column.name], column.kind) for column in listed], names=[column.name for column in listed]
+    )
+
+
+def _is_default(column: Any, kind: Kind) -> bool:
+    """Whether every value is what the store puts where an insert is silent."""
+    if "Nullable" in kind.value:
+        return bool(column.null_count == len(column))
+    match kind:
+        case Kind.WORD:
+            return len(column.dictionary) == 1 and column.dictionary[0].as_py() == ""
+        case Kind.TEXT:
+            return bool(column.null_count == 0 and pc.max(pc.binary_length(column)).as_py() == 0)
+        case Kind.TEXT_MAP | Kind.COUNT_MAP | Kind.MONEY_MAP:
+            return len(column.keys) == 0
+        case Kind.BOOL:
+            return bool(column.null_count == 0 and column.true_count == 0)
+        case _:
+            return False
+
+
+def _narrowed(column: Any, kind: Kind) -> Any:
+    """A column of words with indices of one byte, where the words are few enough."""
+    if kind is not Kind.WORD or len(column.dictionary) > _BYTE_INDICES:
+        return column
+    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int8()), column.dictionary, safe=False)
 
 
 def array(kind: Kind, values: Sequence[Any]) -> Any:
