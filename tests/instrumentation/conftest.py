@@ -43,6 +43,8 @@ class Reply:
     breaks_off: bool = False
     """Cut the connection after the last event, without an end."""
     content_type: str = "application/json"
+    cuts: bool = False
+    """Close the connection instead of answering."""
     waits_after: int | None = None
     """Send this many events, then nothing until the client goes away or the test ends."""
 
@@ -99,6 +101,9 @@ class Provider:
         self._thread.start()
 
     def serve(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+        if reply.cuts:
+            handler.close_connection = True
+            return
         handler.send_response(reply.status)
         for name, value in reply.headers.items():
             handler.send_header(name, value)

@@ -292,3 +292,18 @@ def test_no_trace_headers_where_the_sdk_would_send_none(on: Any, clients: Any, p
     provider.replies.append(reply(message()))
     clients.anthropic(open_telemetry=False).messages.create(**REQUEST)
     assert "traceparent" not in provider.requests[0].headers
+
+
+def test_retries_are_one_call(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    provider.replies += [
+        reply({"type": "error"}, status=529, headers={"retry-after-ms": "1", "request-id": "req_1"}),
+        reply(cuts=True),
+        reply(message()),
+    ]
+    client = clients.anthropic(f"{style.prefix}Anthropic", max_retries=2)
+    style.call(lambda: client.messages.create(**REQUEST))
+    assert on.attributes()["http.request.resend_count"] == 2
+    refused, unanswered = (event.attributes for event in on.span().events)
+    assert refused == {"error.type": "529", "http.response.status_code": 529, "spanledger.request_id": "req_1"}
+    # newer versions wrap what the HTTP library raised at once
+    assert unanswered in ({"error.type": "RemoteProtocolError"}, {"error.type": "APIConnectionError"})

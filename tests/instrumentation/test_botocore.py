@@ -622,6 +622,7 @@ def test_a_retried_request_is_one_span(on: Any, provider: Any, reply: Any, clien
     provider.replies += [converse_reply(reply), converse_reply(reply)]
     client.converse(modelId=NOVA, messages=MESSAGES)
     assert len(provider.requests) == 2
+    assert on.attributes()["http.request.resend_count"] == 1
     assert on.usage() == as_parsed(client)[1]
 
 

@@ -162,7 +162,7 @@ def test_an_http_error(on: Any, clients: Any, style: Any, provider: Any, reply: 
 
 def test_retries_are_one_call(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
     provider.replies += [
-        reply({"error": {"message": "slow down"}}, status=429, headers={"retry-after-ms": "1"}),
+        reply({"error": {"message": "slow"}}, status=429, headers={"retry-after-ms": "1", "x-request-id": "req_1"}),
         reply(chat(), headers={"x-request-id": "req_2"}),
     ]
     client = clients.openai(f"{style.prefix}OpenAI", max_retries=2)
@@ -171,6 +171,14 @@ def test_retries_are_one_call(on: Any, clients: Any, style: Any, provider: Any, 
     assert on.attributes()["spanledger.request_id"] == "req_2"
     assert on.attributes()["http.request.resend_count"] == 1
     assert len(provider.requests) == 2
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {
+        "error.type": "429",
+        "http.response.status_code": 429,
+        "spanledger.request_id": "req_1",
+    }
+    assert on.usage() == CHAT_CLASSES
 
 
 def test_retries_in_vain_are_one_call(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
@@ -184,7 +192,20 @@ def test_retries_in_vain_are_one_call(on: Any, clients: Any, style: Any, provide
         style.call(lambda: client.chat.completions.create(model="gpt-4o", messages=MESSAGES))
     assert on.attributes()["http.response.status_code"] == 429
     assert on.attributes()["http.request.resend_count"] == 2
+    assert [event.attributes["http.response.status_code"] for event in on.span().events] == [429, 429]
     assert "spanledger.cost.total" not in on.attributes()
+
+
+def test_an_attempt_that_nobody_answered(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    provider.replies += [reply(cuts=True), reply(chat())]
+    client = clients.openai(f"{style.prefix}OpenAI", max_retries=1)
+    try:
+        raise LookupError  # what the application is handling has nothing to do with it
+    except LookupError:
+        style.call(lambda: client.chat.completions.create(model="gpt-4o", messages=MESSAGES))
+    (event,) = on.span().events
+    assert event.attributes == {"error.type": "RemoteProtocolError"}
+    assert on.usage() == CHAT_CLASSES
 
 
 def test_embeddings(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:

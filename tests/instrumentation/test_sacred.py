@@ -214,9 +214,10 @@ def test_an_sdk_that_changed_under_us_is_told_once(
     import openai
 
     monkeypatch.delattr(openai, "AsyncOpenAI")
+    monkeypatch.delattr(openai, "AsyncStream")
     monkeypatch.setattr(openai, "__version__", "99.0.0")
     telemetry = switch_on(raise_errors=False)
-    line = "openai 99.0.0 has no openai.AsyncOpenAI: calls through it are not recorded"
+    line = "openai 99.0.0 has no openai.AsyncStream, openai.AsyncOpenAI: calls through them are not recorded"
     assert problems() == [line]
     assert [record.message for record in caplog.records] == [f"spanledger: {line}"]
     provider.replies.append(reply(chat()))

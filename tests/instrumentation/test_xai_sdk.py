@@ -666,7 +666,7 @@ def test_an_sdk_that_changed(switch_on: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(xai_sdk.sync.chat.Chat, "_defer")
     switch_on(raise_errors=False)
     assert instrumentation.problems() == [
-        f"xai-sdk {xai_sdk.__version__} has no sync.chat.Chat._defer: calls through it are not recorded"
+        f"xai-sdk {xai_sdk.__version__} has no Chat._defer: calls through it are not recorded"
     ]
 
 

@@ -54,6 +54,16 @@ HEADERS: Final[Mapping[bytes, str]] = MappingProxyType(
 """Span attributes by response header: the ids under which a provider's bill and support know the request."""
 
 
+def identities(response: Any) -> dict[str, str]:
+    """What the headers of an HTTP response (httpx or httpx2) say of who is billed for what, by span attribute."""
+    found: dict[str, str] = {}
+    for name, value in response.headers.raw:
+        attribute = HEADERS.get(name.lower())
+        if attribute is not None:
+            found[attribute] = value.decode("ascii", "replace")
+    return found
+
+
 class Call:
     """One call, from the request to its last chunk. Everything that `Recorder.complete` needs, and nothing read yet."""
 
@@ -160,11 +170,7 @@ class Call:
     def responded(self, response: Any) -> None:
         """The HTTP response has arrived: keep what its headers say of who is billed for what."""
         self.status_code = response.status_code
-        self.headers = found = {}
-        for name, value in response.headers.raw:
-            attribute = HEADERS.get(name.lower())
-            if attribute is not None:
-                found[attribute] = value.decode("ascii", "replace")
+        self.headers = identities(response)
 
     def finish(self) -> None:
         """The answer is complete (the last chunk was read, or it was no stream)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 
 _log = logging.getLogger("spanledger.instrumentation")
 
@@ -19,17 +21,39 @@ class Problems:
     def __init__(self, *, raise_errors: bool = False) -> None:
         self._raise_errors = raise_errors
         self._lock = threading.Lock()
-        self._missing: list[str] = []
+        self._missing: dict[tuple[str, str], list[str]] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._gathering = 0
         self._errors: Counter[str] = Counter()
 
     def missing(self, sdk: str, version: str, what: str) -> None:
-        """An SDK changed under us: one warning per process and thing, the SDK goes on uninstrumented at that place."""
-        line = f"{sdk} {version} has no {what}: calls through it are not recorded"
+        """An SDK changed under us: one warning per process and SDK, which goes on uninstrumented at that place."""
         with self._lock:
-            if line in self._missing:
+            found = self._missing.setdefault((sdk, version), [])
+            if what not in found:
+                found.append(what)
+        self._warn()
+
+    @contextmanager
+    def gathering(self) -> Generator[None]:
+        """Warn of what is found missing inside the block at its end, of all that an SDK lacks in one."""
+        with self._lock:
+            self._gathering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._gathering -= 1
+            self._warn()
+
+    def _warn(self) -> None:
+        with self._lock:
+            if self._gathering:
                 return
-            self._missing.append(line)
-        _log.warning("spanledger: %s", line)
+            new = [(sdk, lacks) for sdk, lacks in self._missing.items() if sdk not in self._told]
+            self._told.update(sdk for sdk, _ in new)
+        for sdk, lacks in new:
+            _log.warning("spanledger: %s", _missing_line(*sdk, lacks))
 
     def ours(self, doing: str, error: Exception) -> None:
         """An error of our own, which the application must not see."""
@@ -45,4 +69,10 @@ class Problems:
     def lines(self) -> list[str]:
         """One readable line per problem."""
         with self._lock:
-            return [*self._missing, *(f"{line} ({count} times)" for line, count in self._errors.items())]
+            missing = [_missing_line(*sdk, lacks) for sdk, lacks in self._missing.items()]
+            return [*missing, *(f"{line} ({count} times)" for line, count in self._errors.items())]
+
+
+def _missing_line(sdk: str, version: str, lacks: list[str]) -> str:
+    through = "it" if len(lacks) == 1 else "them"
+    return f"{sdk} {version} has no {', '.join(lacks)}: calls through {through} are not recorded"

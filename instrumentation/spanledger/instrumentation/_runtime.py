@@ -175,7 +175,8 @@ def _patch(sdk: Sdk, name: str, module: Any) -> None:
         if recorder is None or name in _runtime.patches.get(sdk.name, ()):
             return
         try:
-            patches = sdk.patch(module, recorder, _runtime.problems)
+            with _runtime.problems.gathering():
+                patches = sdk.patch(module, recorder, _runtime.problems)
             _runtime.patches.setdefault(sdk.name, {})[name] = patches
         except Exception as error:  # noqa: BLE001 - the boundary: this runs inside the application's import statement
             _runtime.problems.ours(f"patching {sdk.name}", error)

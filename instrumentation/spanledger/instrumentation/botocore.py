@@ -22,7 +22,7 @@ from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._hooks import MethodHooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._reading import fields, text
+from spanledger.instrumentation._reading import fields, integer, text
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import watch
 from spanledger.semconv import names
@@ -104,6 +104,7 @@ class ClientHooks(MethodHooks):
         told = fields(response.get("ResponseMetadata"))
         status = told.get("HTTPStatusCode")
         call.status_code = status if isinstance(status, int) else None
+        call.resends = integer(told.get("RetryAttempts")) or 0
         if request_id := text(told.get("RequestId")):
             call.headers = {names.REQUEST_ID: request_id}
         headers: Mapping[str, str] = told.get("HTTPHeaders") or {}

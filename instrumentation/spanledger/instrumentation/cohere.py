@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from spanledger.instrumentation import _cohere as cohere
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._call import Call
+from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
@@ -96,7 +96,10 @@ class _Hooks(Exchanges):
 
     def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         if kwargs.get("retries"):
-            return None  # the method calls itself to try again, inside the call that is open
+            # The method calls itself to try again, inside the call that is open. Older versions count from 2.
+            if (call := current_call.get()) is not None and call.recorder is self.recorder:
+                call.resends += 1
+            return None
         path = args[0] if args else kwargs.get("path")
         endpoint = _POSTS.get(path) if isinstance(path, str) and kwargs.get("method") == "POST" else None
         if endpoint is None:
