@@ -17,6 +17,7 @@ from spanledger.cli.app import run
 from spanledger.exporters.focus.columns import VERSIONS, columns
 
 DAY = "2026-09-03"
+NEXT = "2026-09-04"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,46 @@ def test_usage_keeps_team_class_and_quantity(books: Books, capsys: pytest.Captur
     assert (row["PricingQuantity"], row["PricingUnit"]) == ("0.1", "1000000 Tokens")
     assert json.loads(row["Tags"])["team"] == "ads"
     assert row["x_Provisional"] == "true"
+
+
+def test_a_closed_period_keeps_its_amounts(books: Books, capsys: pytest.CaptureFixture[str]):
+    """What comes after the closing is in no file until the next period is closed: there it is a correction."""
+
+    def focus(period: str) -> list[dict[str, str]]:
+        capsys.readouterr()
+        assert run(["export", "focus", "--period", period, "--data", str(books.path), "--org", "closed"]) == 0
+        return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    def total(rows: list[dict[str, str]]) -> D:
+        return sum((D(row["BilledCost"]) for row in rows), D(0))
+
+    books.calls("closed", count=2)
+    books.bill("closed", calls=3)
+    command = ["--data", str(books.path), "--org", "closed"]
+    assert run(["periods", "close", DAY, *command]) == 0
+    stated = focus(DAY)
+    assert (total(stated), {row["x_Provisional"] for row in stated}) == (D("10.5"), {"false"})
+    # A late call, and a discount that came later.
+    books.calls("closed", count=3)
+    books.bill("closed", calls=3, discount="0.9")
+    books.calls("closed", count=1, day=1)
+    books.bill("closed", calls=1, day=1)
+    late = focus(DAY)
+    assert (total(late), {row["x_Provisional"] for row in late}) == (D("10.5"), {"false"})
+    assert run(["periods", "close", NEXT, *command]) == 0
+    assert total(focus(DAY)) == D("10.5")
+    after = focus(NEXT)
+    assert total(after) == D("3.5") + D("9.45") - D("10.5")
+    corrections = [row for row in after if row["ChargeClass"] == "Correction"]
+    assert total(corrections) == D("-1.05")
+    assert {(row["ChargePeriodStart"], row["BillingPeriodStart"]) for row in corrections} == {
+        ("2026-09-03T00:00:00Z", "2026-09-01T00:00:00Z")
+    }
+    assert {row["x_Residual"]: row["BilledCost"] for row in corrections} == {
+        "": "3.5", "missing_telemetry": "-3.5", "rate_difference": "-1.05",
+    }  # fmt: skip
+    assert run(["periods", "reopen", DAY, "--reason", "try again", *command]) == 0
+    assert {row["x_Provisional"] for row in focus(DAY)} == {"true"}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -43,7 +43,8 @@ def focus(
     """Write a period's spend as a FOCUS file.
 
     Booked spend by day, model, token class, project, team and feature. Where the period was tied out, every residual is
-    a row of its own, so that BilledCost sums to the invoice; x_Provisional is false once the period is closed.
+    a row of its own, so that BilledCost sums to the invoice. Once the period is closed, the file keeps the sums of its
+    statement and x_Provisional is false; what changes later comes as corrections with the next period that is closed.
     """
     from spanledger.cli import access
     from spanledger.exporters.focus.rows import FocusPeriod, focus_rows

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from clickhouse_connect.driver.query import QueryResult
 
+from spanledger.exporters.focus.closed import Kept, Line
 from spanledger.exporters.readings import sql
 from spanledger.semconv.money import CONTEXT, to_ledger
 from spanledger.semconv.usage import TOKEN_CLASSES
@@ -64,16 +65,23 @@ class FocusPeriod:
 
 def focus_rows(read: Reader, *, org_id: str, period: FocusPeriod) -> Iterator[Row]:
     """Every row of the period, in the newest version's columns; values are exact."""
-    provisional = "false" if _closed(read, org_id, period) else "true"
+    kept = _kept(read, org_id, period)
+    provisional = "true" if kept is None else "false"
     for row in _named(
         read(
             sql("focus_usage"),
             {"org": org_id, "since": period.start.isoformat(), "until": period.end.isoformat()},
         )
     ):
+        if kept is not None:
+            kept.count_booked(row)
         yield _usage(org_id, row, provisional)
     for row in _named(read(sql("focus_residuals"), {"org": org_id, "period": period.name})):
+        if kept is not None:
+            kept.count_residual(row)
         yield _residual(org_id, row, provisional)
+    for line in kept.lines() if kept is not None else ():
+        yield _stated(org_id, line, period)
 
 
 def _named(result: QueryResult) -> Iterator[Mapping[str, Any]]:
@@ -82,9 +90,10 @@ def _named(result: QueryResult) -> Iterator[Mapping[str, Any]]:
         yield dict(zip(result.column_names, row, strict=True))
 
 
-def _closed(read: Reader, org_id: str, period: FocusPeriod) -> bool:
+def _kept(read: Reader, org_id: str, period: FocusPeriod) -> Kept | None:
+    """The period's statement while it is closed."""
     rows: Sequence[Sequence[Any]] = read(sql("focus_closed"), {"org": org_id, "period": period.name}).result_rows
-    return bool(rows and rows[0][0])
+    return Kept(rows[0][1], period.end - timedelta(days=1)) if rows and rows[0][0] else None
 
 
 def _common(org_id: str, row: Mapping[str, Any], provisional: str) -> dict[str, Value]:
@@ -179,6 +188,23 @@ def _residual(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
         "ChargeDescription": f"{words} ({row['connection']}){': ' + row['cause'] if row['cause'] else ''}",
         "Tags": "{}",
         "x_Residual": name,
+    }
+
+
+def _stated(org_id: str, line: Line, period: FocusPeriod) -> Row:
+    place = {"provider": line.provider, "day": line.day, "model": line.model}
+    focus = _common(org_id, place | {"project": "", "workspace": "", "class": ""}, "false") | _money(line.amount)
+    # A correction is billed with this period, whenever its usage was.
+    billed = _common(org_id, place | {"day": period.start, "project": "", "workspace": "", "class": ""}, "false")
+    words = line.residual.replace("_", " ") or "booked"
+    return focus | {
+        "BillingPeriodStart": billed["BillingPeriodStart"],
+        "BillingPeriodEnd": billed["BillingPeriodEnd"],
+        "ChargeCategory": _CATEGORIES.get(line.residual, "Adjustment"),
+        "ChargeClass": "Correction" if line.is_correction else None,
+        "ChargeDescription": f"{words}{f' ({line.connection})' if line.connection else ''}: {line.cause}",
+        "Tags": "{}",
+        "x_Residual": line.residual or None,
     }
 
 
