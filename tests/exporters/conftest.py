@@ -133,7 +133,9 @@ def fill_bills(books: Books) -> None:
                     variance,
                     1,
                 ]
+                # A single day's is newer, and somebody's question.
                 for period, start, booked, coverage, variance in (
+                    ("2026-11-18", date(2026, 11, 18), "0", Decimal(0), Decimal(1)),
                     ("2026-10", date(2026, 10, 1), "10.5", Decimal(1), Decimal(0)),
                     ("2026-11", date(2026, 11, 1), "9.25", Decimal("0.88"), Decimal("0.12")),
                 )

@@ -12,9 +12,9 @@ import yaml
 
 from spanledger.exporters.grafana.__main__ import main
 from spanledger.exporters.grafana.files import files
-from spanledger.exporters.metrics import LEDGER, SCRAPE_SUCCESS, STATS
+from spanledger.exporters.metrics import BUDGETS, LEDGER, SCRAPE_SUCCESS, STATS
 
-METRICS = {family.name for family in (*LEDGER, SCRAPE_SUCCESS, *(stat.family for stat in STATS))}
+METRICS = {family.name for family in (*LEDGER, *BUDGETS, SCRAPE_SUCCESS, *(stat.family for stat in STATS))}
 
 
 @pytest.fixture

@@ -90,17 +90,20 @@ _BY_PERIOD: Final = ("org_id", "connection", "provider", "period")
 TIEOUT_VARIANCE: Final = Family(
     "spanledger_tieout_variance_ratio",
     "gauge",
-    "Difference between invoice and ledger that needs attention, as a share of the larger; latest tie-out.",
+    "Difference between invoice and ledger that needs attention, as a share of the larger; latest month tied out.",
     _BY_PERIOD,
 )
 TIEOUT_COVERAGE: Final = Family(
     "spanledger_tieout_coverage_ratio",
     "gauge",
-    "Share of the invoice that the ledger matches; latest tie-out.",
+    "Share of the invoice that the ledger matches; latest month tied out.",
     _BY_PERIOD,
 )
 TIEOUT_DIFFERENCE: Final = Family(
-    "spanledger_tieout_difference_usd", "gauge", "Billed minus booked, in US dollars; latest tie-out.", _BY_PERIOD
+    "spanledger_tieout_difference_usd",
+    "gauge",
+    "Billed minus booked, in US dollars; latest month tied out.",
+    _BY_PERIOD,
 )
 PRICE_DRIFT: Final = Family(
     "spanledger_price_drift_ratio",

@@ -300,11 +300,51 @@ _BILLS: Final = Row(
     ],
 )
 
+
+def _budget(what: str) -> str:
+    return f"max by (org_id, budget, period) (spanledger_budget_{what}_usd{{{CHOSEN_ORG}}})"
+
+
+_BUDGETS: Final = Row(
+    "Will the budgets hold?",
+    [
+        Panel(
+            title="Budgets: share that is spent",
+            description="Of the current day or month (UTC). Budgets stand in spanledger.toml.",
+            kind="table",
+            queries=[Query(f"{_budget('spent')} / {_budget('limit')}")],
+            unit="percentunit",
+            decimals=1,
+            height=6,
+        ),
+        Panel(
+            title="Budgets: forecast as a share of the limit",
+            description="What will be spent by the end of the period at the recent pace; above 100 % it does not hold.",
+            kind="table",
+            queries=[Query(f"{_budget('forecast')} / {_budget('limit')}")],
+            unit="percentunit",
+            decimals=1,
+            height=6,
+        ),
+        Panel(
+            title="Budgets: spent, forecast and limit",
+            description="US dollars; each budget begins at 0 with its period.",
+            kind="timeseries",
+            queries=[
+                Query(_budget(what), f"{{{{budget}}}} ({{{{period}}}}): {what}")
+                for what in ("spent", "forecast", "limit")
+            ],
+            unit=_USD,
+            width=24,
+        ),
+    ],
+)
+
 SPEND: Final = Dashboard(
     uid="spanledger-spend",
     title="LLM spend",
     description="What LLM calls cost, by provider, model and organisation, from Spanledger's counters.",
-    rows=(_TOTALS, _SPEND, _VOLUME, _TRUST, _BILLS),
+    rows=(_TOTALS, _SPEND, _BUDGETS, _VOLUME, _TRUST, _BILLS),
     variables=(
         Variable(name="org_id", label="Organisation", metric="llm_requests_total"),
         Variable(name="provider", label="Provider", metric="llm_requests_total"),

@@ -1,4 +1,4 @@
--- The latest tie-out of every connection.
+-- The latest tie-out of a whole month of every connection: those of single days are somebody's questions.
 SELECT
     org_id,
     connection,
@@ -8,6 +8,6 @@ SELECT
     argMax(coverage, period_start) AS coverage,
     argMax(billed_usd - booked_usd, period_start) AS difference_usd
 FROM spanledger.tieouts
-WHERE {all_orgs:Bool} OR org_id = {org_id:String}
+WHERE match(period, '^[0-9]{4}-[0-9]{2}$') AND ({all_orgs:Bool} OR org_id = {org_id:String})
 GROUP BY org_id, connection
 ORDER BY org_id, connection
