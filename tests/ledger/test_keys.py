@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanledger.ledger import keys, writing
-from spanledger.ledger.database import Database
 from spanledger.ledger.columns import Column, Kind
+from spanledger.ledger.database import Database
 from spanledger.ledger.evidence import Batch, array, read_rows, table
 from spanledger.ledger.known import Filter, Known, emitters, many, minute_keys
 from spanledger.semconv.observation import Observation, Role, ToolCall

@@ -20,6 +20,8 @@ _LONGEST: Final = 256
 """Texts up to this many bytes are hashed word by word; longer ones are folded first, so that one long value cannot
 blow up the word matrix of a whole batch."""
 _WORDS: Final = _LONGEST // 8
+_FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+"""Masks that keep the first bytes of a little-endian word, by how many."""
 
 
 def mix(values: U64) -> U64:
@@ -62,12 +64,18 @@ def text_words(array: Any) -> tuple[U64, U64]:
         return np.zeros((rows, 1), np.uint64), np.zeros(rows, np.uint64)
     if longest > _LONGEST:
         return text_words(pa.array([_fold(value) for value in array.cast(pa.binary()).to_pylist()], pa.binary()))
-    width = (longest + 7) // 8 * 8
-    data = np.frombuffer(data_buffer, np.uint8)
-    column = np.arange(width, dtype=np.int64)
-    places = np.minimum(offsets[:-1, None] + column, len(data) - 1)
-    matrix = np.where(column < lengths[:, None], data[places], np.uint8(0))
-    return np.ascontiguousarray(matrix).view("<u8"), lengths.astype(np.uint64)
+    first = int(offsets[0])
+    data = np.zeros(int(offsets[-1]) - first + 8, np.uint8)
+    data[:-8] = np.frombuffer(data_buffer, np.uint8)[first : int(offsets[-1])]
+    # Eight bytes from every place on: a word is fetched at once, wherever it begins.
+    words_at = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
+    starts = offsets[:-1] - first
+    matrix = np.empty((rows, (longest + 7) // 8), np.uint64)
+    for position in range(matrix.shape[1]):
+        left = np.clip(lengths - 8 * position, 0, 8)
+        word = words_at[np.minimum(starts + 8 * position, len(words_at) - 1)]
+        matrix[:, position] = word & _FIRST_BYTES[left]
+    return matrix, lengths.astype(np.uint64)
 
 
 def _fold(value: bytes) -> bytes:
