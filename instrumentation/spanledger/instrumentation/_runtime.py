@@ -95,12 +95,13 @@ def instrument(
             atexit.register(flush)
         if _runtime.prices is None:
             _runtime.prices = LazyPrices()
+        version = metadata.version("spanledger")
         for name in names:
             if name in _runtime.recorders:
                 continue
             _runtime.recorders[name] = Recorder(
                 settings=settings,
-                version=metadata.version("spanledger"),
+                version=version,
                 problems=_runtime.problems,
                 prices=prices or _runtime.prices,
                 defer=_runtime.finisher.put if settings.deferred and _runtime.finisher else None,

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from opentelemetry import propagate
-
 from spanledger.instrumentation import _anthropic_messages as messages
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._stainless import Sdk
@@ -44,6 +42,8 @@ def _replace_own_span(client: Any, options: Any) -> None:
     known["span_name"] = None
     native = client.__dict__.get("_open_telemetry")
     if native and native["propagation"] and native["traces"]["enabled"]:
+        from opentelemetry import propagate  # it reads the entry points of all that is installed
+
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         if carrier:
