@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from spanledger.instrumentation import _bedrock as bedrock
+from spanledger.instrumentation import _bedrock_answers as answers
 from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
 from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES, document_of
 from spanledger.instrumentation._call import Call
@@ -118,7 +119,7 @@ class ClientHooks(MethodHooks):
             return
         captures = self.recorder.settings.capture_content
         is_converse = call.endpoint is bedrock.CONVERSE
-        reader = (bedrock.new_converse_reader if is_converse else bedrock.new_chunk_reader)(False, captures)
+        reader = (answers.new_converse_reader if is_converse else answers.new_chunk_reader)(False, captures)
         alive = weakref.ref(call)
         reader.on_error = lambda: _end(alive, Call.finish)
         call.reader = reader
@@ -173,7 +174,7 @@ class BodyReader:
         return amt is None or amt < 0 or (not data and amt > 0) or self._bytes == self._expected
 
     def answer(self, *, is_complete: bool) -> Answer:
-        answer = bedrock.read_body(document_of(b"".join(self._parts)) if is_complete else {}, self._headers)
+        answer = answers.read_body(document_of(b"".join(self._parts)) if is_complete else {}, self._headers)
         if not is_complete:
             answer.notes = (*answer.notes, "body_not_read")
             answer.is_partial = not answer.usage
