@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from mypy import api as mypy
 
 from spanledger.reconciler.connectors import connector
-from spanledger.reconciler.connectors.azure_meters import read_meter
-from spanledger.reconciler.connectors.bedrock_usage_types import read_usage_type
-from spanledger.reconciler.connectors.google_skus import read_sku
 from spanledger.reconciler.connectors.openai_line_items import LineItem, read_line_item
 from spanledger.reconciler.documents import load
 from spanledger.reconciler.errors import SyncError
 from spanledger.reconciler.http.messages import ApiRequest
+from spanledger.reconciler.meters.azure import read_meter
+from spanledger.reconciler.meters.bedrock import read_usage_type
+from spanledger.reconciler.meters.google import read_sku
 from spanledger.reconciler.streams import Context, Page, Stream
 from spanledger.reconciler.units import Cents, Dollars, Money, Nanos, Ticks
 from spanledger.reconciler.windows import Window

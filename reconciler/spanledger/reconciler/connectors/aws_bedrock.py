@@ -25,7 +25,6 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
-from spanledger.reconciler.connectors.bedrock_usage_types import UsageType, read_usage_type, service_model
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
@@ -35,6 +34,7 @@ from spanledger.reconciler.http.api import Api, Verdict
 from spanledger.reconciler.http.auth import Auth, NoAuth
 from spanledger.reconciler.http.aws import AwsAuth, aws_credentials
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
+from spanledger.reconciler.meters.bedrock import UsageType, read_usage_type, service_model
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window

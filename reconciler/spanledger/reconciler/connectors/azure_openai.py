@@ -28,7 +28,6 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
-from spanledger.reconciler.connectors.azure_meters import read_meter
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
@@ -38,6 +37,7 @@ from spanledger.reconciler.http.auth import Auth, NoAuth
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
+from spanledger.reconciler.meters.azure import read_meter
 from spanledger.reconciler.secrets.secret import Redactor, Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars

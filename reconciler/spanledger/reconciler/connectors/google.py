@@ -26,7 +26,6 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
-from spanledger.reconciler.connectors.google_skus import Sku, read_sku
 from spanledger.reconciler.documents import Json, ShapeError, load, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
@@ -34,6 +33,7 @@ from spanledger.reconciler.http.auth import Auth, NoAuth
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
+from spanledger.reconciler.meters.google import Sku, read_sku
 from spanledger.reconciler.secrets.secret import Redactor, Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars

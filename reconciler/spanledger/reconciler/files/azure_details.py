@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connectors.azure_meters import read_meter
 from spanledger.reconciler.files.rows import Remarks, RowError, Skip, cell, dimensions, instant, money, month_of, number
 from spanledger.reconciler.files.tables import Row
 from spanledger.reconciler.files.units import scaled
+from spanledger.reconciler.meters.azure import read_meter
 
 REQUIRED: Final = ("metercategory", "metername", "date", "quantity")
 CATEGORIES: Final = ("cognitive services", "azure openai", "foundry models", "foundry", "azure ai")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connectors.bedrock_usage_types import read_usage_type, service_model
 from spanledger.reconciler.files.rows import Remarks, Skip, cell, dimensions, instant, money, month_of, number
 from spanledger.reconciler.files.tables import Row
 from spanledger.reconciler.files.units import scaled
+from spanledger.reconciler.meters.bedrock import read_usage_type, service_model
 
 REQUIRED: Final = (
     "line_item_line_item_type",

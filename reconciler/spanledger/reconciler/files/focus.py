@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
-from spanledger.reconciler.connectors.azure_meters import read_meter
-from spanledger.reconciler.connectors.bedrock_usage_types import read_usage_type, service_model
-from spanledger.reconciler.connectors.google_skus import read_sku
 from spanledger.reconciler.files.rows import Remarks, RowError, Skip, cell, dimensions, instant, money, month_of, number
 from spanledger.reconciler.files.tables import Row
 from spanledger.reconciler.files.units import scaled
+from spanledger.reconciler.meters.azure import read_meter
+from spanledger.reconciler.meters.bedrock import read_usage_type, service_model
+from spanledger.reconciler.meters.google import read_sku
 from spanledger.reconciler.units import Money
 
 REQUIRED: Final = (

@@ -28,7 +28,7 @@ class FormatOptions:
         provider: who bills, in the ledger's words.
         currency: of amounts without one.
         all_services: keep a cloud's rows that are no model use.
-        meters: the user's own table of Azure's meters (see `spanledger.reconciler.connectors.azure_meters.read_meter`).
+        meters: the user's own table of Azure's meters (see `spanledger.reconciler.meters.azure.read_meter`).
     """
 
     format: str = "auto"

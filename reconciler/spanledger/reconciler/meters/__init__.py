@@ -1,0 +1,1 @@
+"""What providers call what they bill: meters, usage types and SKUs, read into models and token classes."""
