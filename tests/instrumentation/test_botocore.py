@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import gc
 import io
 import json
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from aws_wire import event
 
 session = pytest.importorskip("botocore.session")
 import botocore.exceptions as exceptions  # noqa: E402
@@ -84,24 +83,6 @@ def converse_reply(reply: Any, *content: Any, usage: Any = CONVERSE_USAGE, **cha
         **changes,
     }
     return reply(document, headers=IDENTITY)
-
-
-def event(kind: str, payload: Any, message_type: str = "event") -> bytes:
-    """One message of an AWS event stream."""
-    kinds = {"event": ":event-type", "exception": ":exception-type"}
-    headers = b""
-    for name, value in {
-        ":message-type": message_type,
-        kinds[message_type]: kind,
-        ":content-type": "application/json",
-    }.items():
-        headers += (
-            struct.pack("!B", len(name)) + name.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
-        )
-    body = json.dumps(payload).encode()
-    prelude = struct.pack("!II", 16 + len(headers) + len(body), len(headers))
-    message = prelude + struct.pack("!I", binascii.crc32(prelude)) + headers + body
-    return message + struct.pack("!I", binascii.crc32(message))
 
 
 def chunk(document: Any) -> bytes:
