@@ -45,6 +45,8 @@ def only_line(text: str) -> str:
         (["tokens", "list", "--data", "nowhere"], ["no ledger at nowhere"]),
         (["import", "nothing.pb"], ["nothing.pb", "no such file"]),
         (["import", "--org", "", "."], ["--org"]),
+        (["bills", "import", "nothing.csv"], ["nothing.csv", "no such file"]),
+        (["report", "chargback"], ["'chargback' is not one of", "'chargeback'"]),
         (["--config", "none.toml", "doctor"], ["none.toml", "No such file"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and len(value) < 6 else "",

@@ -109,6 +109,7 @@ def test_signed_statements_verify_offline(books: Books, capsys: pytest.CaptureFi
 
 
 def test_what_is_not_final_or_not_synced_does_not_close(books: Books, capsys: pytest.CaptureFixture[str]):
+    assert "No period was closed yet" in periods(books, "empty", capsys, "list")[1]
     assert "no bill" in periods(books, "empty", capsys, "close", DAY)[2]
     books.calls("gap", count=1)
     books.bill("gap", calls=1)

@@ -180,7 +180,8 @@ def run(arguments: Sequence[str]) -> int:
 def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "spanledger"
-    text = " ".join(error.format_message().split())
+    # "Value error" says where in the parser it was found, not what is wrong.
+    text = " ".join(error.format_message().split()).replace("Value error, ", "")
     if not text:  # "no arguments" has printed the help already
         return f"say what to do: {path} --help"
     return f"{text.rstrip('.')} (see {path} --help)"

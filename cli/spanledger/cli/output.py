@@ -13,6 +13,7 @@ from spanledger.semconv import money
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
 WIDTH: Final = 240
 _RIGHT: Final = (int, Decimal, float)
@@ -23,6 +24,14 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def bars(*columns: ProgressColumn, quiet: bool) -> Progress:
+    """Progress bars that vanish when done; none when quiet or where nobody looks at a terminal."""
+    from rich.progress import Progress
+
+    screen = console()
+    return Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal)
 
 
 def plain(value: object) -> Any:

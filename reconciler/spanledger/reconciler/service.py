@@ -23,7 +23,7 @@ from spanledger.reconciler.connections import Connection, ConnectionStore
 from spanledger.reconciler.connector import Account
 from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.engine import Engine, ProgressCallback, StreamReport, no_progress
-from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State, SyncError
+from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State, SyncError
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import ImportReport, import_files
 from spanledger.reconciler.fx import FxRates, Rate
@@ -214,7 +214,9 @@ class Bills:
                     *(_try_calls(opened, stream) for stream in extra),
                 )
         except (ConfigError, SyncError) as error:
-            return replace(report, problem=str(error), setup=spec.setup)
+            # Whoever cannot be reached now needs no other key.
+            setup = () if isinstance(error, RetryableSyncError) else spec.setup
+            return replace(report, problem=str(error), setup=setup)
         needs_setup = any(trial.state in (State.AUTH_FAILED, State.PERMISSION_MISSING) for trial in trials)
         return replace(report, streams=trials, setup=spec.setup if needs_setup else ())
 

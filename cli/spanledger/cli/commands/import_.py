@@ -77,13 +77,13 @@ def import_(
 
 
 def _load(paths: Sequence[Path], way: Way, *, quiet: bool) -> ImportSummary:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
     from spanledger.collector.errors import PermanentError
     from spanledger.collector.importing import import_files
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=output.console(), transient=True, disable=quiet) as bar:
+    with output.bars(*columns, quiet=quiet) as bar:
         task = bar.add_task("reading", total=None)
 
         def show(progress: ImportProgress) -> None:

@@ -73,6 +73,9 @@ def list_(
     if json:
         output.print_json({"log": output.records(columns, rows), "restated": restated})
         return
+    if not rows:
+        output.say("No period was closed yet: spanledger periods close 2026-11 closes a month.")
+        return
     output.print_table(columns, rows)
     for change in restated:
         output.say(

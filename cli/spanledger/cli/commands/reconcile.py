@@ -122,7 +122,9 @@ def _document(period: str, tied: Tied) -> dict[str, object]:
 def _print(tied: Tied, by: By) -> None:
     if not tied.results:
         output.say("No bill lines in this period: spanledger connections add, then spanledger sync.")
-    for result in tied.results:
+    for index, result in enumerate(tied.results):
+        if index:
+            output.say("")
         difference = result.billed_usd - result.booked_usd
         coverage = "–" if result.coverage is None else f"{(result.coverage * 100).quantize(Decimal('0.01'))} %"
         output.print_table(

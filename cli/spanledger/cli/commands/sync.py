@@ -76,11 +76,10 @@ def sync(
 def bars(*, quiet: bool) -> Generator[Callable[[Progress], None]]:
     """Progress bars, one per stream; nothing when quiet or not on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[tuple[str, str], TaskID] = {}
-    with Bars(*columns, console=output.console(), transient=True, disable=quiet) as shown:
+    with output.bars(*columns, quiet=quiet) as shown:
 
         def show(progress: Progress) -> None:
             key = (progress.connection, progress.stream)
