@@ -130,6 +130,11 @@ class Batch:
         columns["version"] = pa.array(np.uint64(_VERSION_TOP) - self.received.astype(np.uint64))
         return table(OBSERVATIONS, columns)
 
+    @property
+    def has_tool_calls(self) -> bool:
+        """Whether any observation saw one."""
+        return not _is_default(self.columns["tool_calls"], Kind.TEXT)
+
     def role(self, role: Role) -> Bools:
         """Which rows have this role."""
         column = self.columns["role"]

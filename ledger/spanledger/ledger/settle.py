@@ -84,6 +84,8 @@ class Settler:
         work.calls.append(writing.calls_table(batch, ids, price(self._prices, batch.observations), None, work.version))
         work.count += len(batch)
         work.added |= _minutes_of(batch)
+        if not batch.has_tool_calls:
+            return
         for row, o in enumerate(batch.observations):
             if o.tool_calls:
                 work.tool_calls += _tool_rows(o.org_id, int(batch.started[row]), _id_bytes(ids[row]), o.tool_calls)
@@ -171,8 +173,10 @@ def _id_bytes(row: keys.U64) -> bytes:
 
 
 def _minutes_of(batch: Batch) -> set[Bucket]:
-    orgs = [o.org_id for o in batch.observations]
-    return set(zip(orgs, writing.minutes(batch.started).tolist(), strict=True))
+    minutes, orgs = writing.minutes(batch.started), batch.columns["org_id"].dictionary.to_pylist()
+    if len(orgs) == 1:
+        return {(orgs[0], minute) for minute in np.unique(minutes).tolist()}
+    return set(zip((o.org_id for o in batch.observations), minutes.tolist(), strict=True))
 
 
 def _witness_row(witness: Witness, call_id: bytes, role: str, cost: Any) -> writing.WitnessRow:

@@ -197,16 +197,15 @@ def _quantities(batch: Batch) -> Any:
 
 
 def _money_columns(costs: Sequence[Cost]) -> dict[str, Any]:
-    totals = [cost.total for cost in costs]
+    statuses, totals, lows, highs, by_class, price_ids, reasons = map(list, zip(*costs, strict=True))
     columns: dict[str, Any] = {"cost_usd": array(Kind.MONEY_OR_NULL, totals)}
-    bounds = {"cost_low_usd": [cost.low for cost in costs], "cost_high_usd": [cost.high for cost in costs]}
-    for name, amounts in bounds.items():
+    for name, amounts in (("cost_low_usd", lows), ("cost_high_usd", highs)):
         same = all(map(is_, amounts, totals))
         columns[name] = columns["cost_usd"] if same else array(Kind.MONEY_OR_NULL, amounts)
-    columns["cost_status"] = array(Kind.WORD, [cost.status for cost in costs])
-    columns["cost_reason"] = array(Kind.WORD, [cost.reason for cost in costs])
-    columns["class_cost_usd"] = array(Kind.MONEY_MAP, [cost.by_class for cost in costs])
-    columns["price_id"] = array(Kind.WORD, [cost.price_id for cost in costs])
+    columns["cost_status"] = array(Kind.WORD, statuses)
+    columns["cost_reason"] = array(Kind.WORD, reasons)
+    columns["class_cost_usd"] = array(Kind.MONEY_MAP, by_class)
+    columns["price_id"] = array(Kind.WORD, price_ids)
     return columns
 
 

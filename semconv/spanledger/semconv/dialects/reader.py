@@ -111,7 +111,10 @@ class Compiler:
 
     def plan(self, attributes: Mapping[str, Any]) -> Plan | None:
         """The plan for these attributes' shape; ``None`` when they say nothing about a model call."""
-        shape = tuple(attributes)
+        return self.plan_of(tuple(attributes))
+
+    def plan_of(self, shape: tuple[str, ...]) -> Plan | None:
+        """The same, for the attributes' names."""
         try:
             return self._plans[shape]
         except KeyError:

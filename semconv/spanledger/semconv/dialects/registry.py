@@ -131,7 +131,7 @@ class _Marked:
                 self._chosen.clear()
             else:
                 self._chosen[shape] = compiler
-        return compiler.plan(attributes)
+        return compiler.plan_of(shape)
 
 
 @dataclass(slots=True)

@@ -108,25 +108,27 @@ def disjoint(
     total_in = get("input")
     total_out = get("output")
     read = get("cache_read")
-    if input_holds_cache and output_holds_reasoning and total_in is not None and total_out is not None:
-        reasoning = get("reasoning")
+    reasoning = get("reasoning")
+    if (
         # Input, output, their sum and the usual two splits, without contradiction: nearly every span.
-        if (
-            len(counts) == 2 + (read is not None) + (reasoning is not None) + ("total" in counts)
-            and (read or 0) <= total_in
-            and (reasoning or 0) <= total_out
-            and get("total", total_in + total_out) == total_in + total_out
-        ):
-            return _usage(
-                total_in - (read or 0), read, None, None, None, None, None, total_out - (reasoning or 0), reasoning,
-                None, None, _NO_COUNTS, partial, estimated,
-            )  # fmt: skip
+        total_in is not None
+        and total_out is not None
+        and (input_holds_cache or not read)
+        and (output_holds_reasoning or not reasoning)
+        and len(counts) == 2 + (read is not None) + (reasoning is not None) + ("total" in counts)
+        and (read or 0) <= total_in
+        and (reasoning or 0) <= total_out
+        and get("total", total_in + total_out) == total_in + total_out
+    ):
+        return _usage(
+            total_in - (read or 0), read, None, None, None, None, None, total_out - (reasoning or 0), reasoning,
+            None, None, _NO_COUNTS, partial, estimated,
+        )  # fmt: skip
 
     short, long = get("cache_write_5m"), get("cache_write_1h")
     write = get("cache_write")
     write, short, long = _write_classes(write, short, long, notes)
     cached = (read or 0) + (write or 0) + (short or 0) + (long or 0)
-    reasoning = get("reasoning")
     total = get("total")
 
     uncached = total_in

@@ -120,15 +120,16 @@ def _of_tariff(tariff: Tariff) -> Pricer:
         reasoning = usage.reasoning
         by_class: dict[str, Decimal]
         try:
-            if read and uncached and text and not (write or write_5m or write_1h or reasoning or counts):
+            if uncached and text and not (write or write_5m or write_1h or reasoning or counts):
                 # What most calls are: one literal is made in half the time of a dictionary that grows.
-                fresh, cached, written = (
-                    _multiply(uncached_each, uncached),
-                    _multiply(read_each, read),
-                    _multiply(text_each, text),
-                )
-                total = _add(_add(fresh, cached), written)
-                by_class = {"input_uncached": fresh, "cache_read": cached, "output_text": written}
+                fresh, written = _multiply(uncached_each, uncached), _multiply(text_each, text)
+                if read:
+                    cached = _multiply(read_each, read)
+                    total = _add(_add(fresh, cached), written)
+                    by_class = {"input_uncached": fresh, "cache_read": cached, "output_text": written}
+                else:
+                    total = _add(fresh, written)
+                    by_class = {"input_uncached": fresh, "output_text": written}
                 return _new(Cost, (_LIST, total, total, total, by_class, price_id, note))
             if uncached:
                 total = _multiply(uncached_each, uncached)
