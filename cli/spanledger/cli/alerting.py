@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanledger.cli.errors import UserError
+from spanledger.cli.recurring import Recurring
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -59,23 +59,12 @@ def watch(client: Client, wanted: AlertSettings) -> Watch:
     return Watch(AlertReader(client, wanted), AlertStore(client), channels(), wanted, SystemClock())
 
 
-class Alerting:
+class Alerting(Recurring):
     """Looks again and again in a thread of its own, and shows the budgets to the metrics."""
 
     def __init__(self, watch: Watch, interval_seconds: float) -> None:
+        super().__init__("spanledger-alerts", interval_seconds)
         self._watch = watch
-        self._interval = interval_seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanledger-alerts", daemon=True)
-
-    def start(self) -> None:
-        """Begin in the background."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; waits for a running look."""
-        self._stopped.set()
-        self._thread.join()
 
     def budgets(self) -> list[BudgetReading]:
         """The budgets at the last look."""
@@ -93,15 +82,14 @@ class Alerting:
             for each in self._watch.budgets
         ]
 
-    def _run(self) -> None:
+    def work(self) -> None:
+        """One look."""
         from spanledger.ledger.errors import StoreError
 
-        while not self._stopped.is_set():
-            try:
-                self._watch.look()
-            except StoreError as error:
-                _log.warning("alerts could not be looked at, trying again: %s", error)
-            except Exception:  # noqa: BLE001 - see below
-                # The thread is a boundary: a defect here must not end all further alerts silently.
-                _log.exception("looking at alerts failed")
-            self._stopped.wait(self._interval)
+        try:
+            self._watch.look()
+        except StoreError as error:
+            _log.warning("alerts could not be looked at, trying again: %s", error)
+        except Exception:  # noqa: BLE001 - see below
+            # The thread is a boundary: a defect here must not end all further alerts silently.
+            _log.exception("looking at alerts failed")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from clickhouse_connect.driver.client import Client
 
+from spanledger.cli.recurring import Recurring
 from spanledger.ledger.errors import StoreError
 from spanledger.ledger.store import Ledger
 from spanledger.reconciler.clock import SystemClock
@@ -63,64 +63,42 @@ def scheduler(ledger: Ledger, client: Client) -> Scheduler:
     return Scheduler(bills, after_sync=tie_out)
 
 
-class Spreading:
+class Spreading(Recurring):
     """Gives the calls that monthly commitments cover their shares: at the start and every hour, three months back."""
 
     def __init__(self, ledger: Ledger, contracts: Overrides) -> None:
         """Spread the commitments of `contracts` over `ledger`'s calls."""
+        super().__init__("spanledger-commitments", SPREADING_SECONDS)
         self._ledger = ledger
         self._contracts = contracts
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanledger-commitments", daemon=True)
 
-    def start(self) -> None:
-        """Begin in the background."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; waits for the day that is being written."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            today = datetime.now(UTC).date()
-            try:
-                for _ in self._ledger.spread(self._contracts, today - LATE, today + timedelta(days=1)):
-                    if self._stopped.is_set():
-                        return
-            except (StoreError, MissingRateError) as error:
-                _log.warning("commitments were not spread over their calls, trying again: %s", error)
-            self._stopped.wait(SPREADING_SECONDS)
+    def work(self) -> None:
+        """Day by day, so that a stop waits for one day at most."""
+        today = datetime.now(UTC).date()
+        try:
+            for _ in self._ledger.spread(self._contracts, today - LATE, today + timedelta(days=1)):
+                if self.is_stopped:
+                    return
+        except (StoreError, MissingRateError) as error:
+            _log.warning("commitments were not spread over their calls, trying again: %s", error)
 
 
-class Retention:
+class Retention(Recurring):
     """Drops single calls older than some days, at the start and once a day. Rollups and counters stay."""
 
     def __init__(self, ledger: Ledger, keep_days: int) -> None:
         """Keep so many whole days of `ledger`'s calls."""
+        super().__init__("spanledger-retention", RETENTION_SECONDS)
         self._ledger = ledger
         self._keep_days = keep_days
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanledger-retention", daemon=True)
 
-    def start(self) -> None:
-        """Begin in the background."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; waits for a running drop."""
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                dropped = self._ledger.retain(self._keep_days)
-            except StoreError as error:
-                _log.warning("old calls could not be dropped, trying again tomorrow: %s", error)
-            else:
-                if dropped:
-                    rows = sum(each.rows for each in dropped)
-                    _log.info("dropped %s rows older than %s days", rows, self._keep_days)
-            self._stopped.wait(RETENTION_SECONDS)
+    def work(self) -> None:
+        """One drop; a store that fails is asked again the next day."""
+        try:
+            dropped = self._ledger.retain(self._keep_days)
+        except StoreError as error:
+            _log.warning("old calls could not be dropped, trying again tomorrow: %s", error)
+        else:
+            if dropped:
+                rows = sum(each.rows for each in dropped)
+                _log.info("dropped %s rows older than %s days", rows, self._keep_days)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from spanledger.cli.pricing import REFRESHED
+from spanledger.cli.recurring import Recurring
 from spanledger.ledger.errors import StoreError
 from spanledger.ledger.price_archive import PriceArchive
 from spanledger.semconv.prices import PriceBook
@@ -31,7 +31,7 @@ def download(url: str) -> bytes:
     return httpx.get(url, timeout=TIMEOUT_SECONDS, follow_redirects=True).raise_for_status().content
 
 
-class PriceRefresh:
+class PriceRefresh(Recurring):
     """Keeps a serving process's price book fresh, on a thread of its own: at the start, then every hour.
 
     Newer data is checked, kept in the data directory for the next start, and recorded in ``prices`` with the time from
@@ -55,22 +55,15 @@ class PriceRefresh:
             fetch: returns the document that genai-prices publishes, or raises.
             every_seconds: pause between two attempts.
         """
+        super().__init__("spanledger-price-refresh", every_seconds)
         self._book = book
         self._archive = archive
         self._refresher = Refresher(book, fetch, keep=data / REFRESHED)
-        self._every = every_seconds
         self._failures = 0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanledger-price-refresh", daemon=True)
 
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
-
-    def stop(self, seconds: float = 1.0) -> None:
-        """End; waits for an attempt under way for at most so long."""
-        self._stopped.set()
-        self._thread.join(seconds)
+    def stop(self, seconds: float | None = 1.0) -> None:
+        """End; a download under way is left behind after so long."""
+        super().stop(seconds)
 
     @property
     def trouble(self) -> str:
@@ -81,17 +74,16 @@ class PriceRefresh:
         """For metrics: editions taken over, failed attempts."""
         return {"price_refreshes": self._refresher.refreshes, "price_refresh_failures": self._failures}
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            before = self._refresher.last_error
-            if self._refresher.refresh():
-                _log.info("base prices were refreshed")
-                self._record()
-            elif self._refresher.last_error:
-                self._failures += 1
-                if self._refresher.last_error != before:
-                    _log.warning("base prices were not refreshed, those in use stay: %s", self._refresher.last_error)
-            self._stopped.wait(self._every)
+    def work(self) -> None:
+        """One attempt."""
+        before = self._refresher.last_error
+        if self._refresher.refresh():
+            _log.info("base prices were refreshed")
+            self._record()
+        elif self._refresher.last_error:
+            self._failures += 1
+            if self._refresher.last_error != before:
+                _log.warning("base prices were not refreshed, those in use stay: %s", self._refresher.last_error)
 
     def _record(self) -> None:
         try:
