@@ -1,7 +1,8 @@
 """What instrumenting adds to one call: Spanledger and every peer beside nothing at all, in one run and one table.
 
-    python bench/overhead/run.py                       # all peers: environments once, then about half an hour
-    python bench/overhead/run.py --peers genai,tokenid --rounds 8 --generations 2
+    python bench/overhead/run.py                       # all peers: environments once, then less than eight minutes
+    python bench/overhead/run.py --rounds 12 --generations 7 --starts 5     # surer figures, in half an hour
+    python bench/overhead/run.py --peers genai,tokenid
     python bench/overhead/run.py --peers ''            # Spanledger alone
 
 Every variant is a process of its own; they take turns in short blocks, in shuffled order, and each block is compared
@@ -292,7 +293,8 @@ def measured(options: argparse.Namespace) -> Iterator[str]:
     yield ""
     yield from summary(added, started, variants)
     yield ""
-    yield from (f"- {line}" for line in missing)
+    yield f"Missing: {'; '.join(missing) or 'nobody'}."
+    yield ""
     for name, python in pythons.items():
         yield f"- {name}: {versions(python)}"
     yield from details(added, variants)
@@ -300,9 +302,9 @@ def measured(options: argparse.Namespace) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--generations", type=int, default=5)
-    parser.add_argument("--starts", type=int, default=5, help="fresh processes per variant")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--generations", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=2, help="fresh processes per variant")
     parser.add_argument("--peers", default="all", help=f"'all', or comma-separated, of {', '.join(PEERS)}; '' for none")
     parser.add_argument("--out", type=Path, default=RESULTS.with_suffix(".md"), help="the report")
     options = parser.parse_args()

@@ -57,14 +57,17 @@ class _Hooks(MethodHooks):
     """The wrappers. Both methods take ``(cls, method, path, json=..., stream=False)``."""
 
     def request(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not kwargs.get("stream") or _find(args) is None:
+        if not self._streams(args, kwargs):
             return self.around(wrapped, instance, args, kwargs)
         return self._stream(wrapped(*args, **kwargs), instance, args, kwargs, get_current())
 
     async def request_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not kwargs.get("stream") or _find(args) is None:
+        if not self._streams(args, kwargs):
             return await self.around_async(wrapped, instance, args, kwargs)
         return self._stream_async(await wrapped(*args, **kwargs), instance, args, kwargs, get_current())
+
+    def _streams(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        return self.patches.is_active and bool(kwargs.get("stream")) and _find(args) is not None
 
     def _stream(
         self,
