@@ -82,11 +82,11 @@ class Endpoint:
 
     Attributes:
         operation: ``gen_ai.operation.name``.
-        request_keys: fields of the request body that `read_request` wants; copied when the call starts.
-        read_request: writes the request's span attributes.
         read_response: reads a complete answer, the SDK's model or the decoded JSON document, by its fields. Takes a
             few microseconds at most and keeps no reference to it.
         read_usage: works out the token classes of an answer, later.
+        request_keys: fields of the request body that `read_request` wants; copied when the call starts.
+        read_request: writes the request's span attributes; ``None`` where the model is all that is recorded.
         tool_results: tool results that this request hands to the model, from the body, read when the call starts.
         new_reader: a reader for a streamed answer; told whether the usage chunk was our wish, and whether content is
             captured.
@@ -102,10 +102,10 @@ class Endpoint:
     """
 
     operation: str
-    request_keys: tuple[str, ...]
-    read_request: Callable[[Mapping[str, Any], dict[str, Any]], None]
     read_response: Callable[[Mapping[str, Any]], Answer]
     read_usage: Callable[[Answer], Counted]
+    request_keys: tuple[str, ...] = ()
+    read_request: Callable[[Mapping[str, Any], dict[str, Any]], None] | None = None
     tool_results: Callable[[Mapping[str, Any]], list[ToolCall]] | None = None
     new_reader: Callable[[bool, bool], StreamReader] | None = None
     ask_for_usage: Callable[[Mapping[str, Any]], dict[str, Any] | None] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from time import perf_counter_ns
@@ -55,7 +56,7 @@ def watch_response(
     end_when_closed(response, call, lambda: sink.reading() if sink.reading else None, lambda _call: sink.closed())
 
 
-class _Sink:
+class _Sink(ABC):
     """Sees the decoded bytes of one body."""
 
     def __init__(self, call: Call) -> None:
@@ -63,12 +64,13 @@ class _Sink:
         self.reading: weakref.ref[Any] | None = None
         """The generator that gives the application the body."""
 
+    @abstractmethod
     def feed(self, data: bytes) -> None:
-        raise NotImplementedError
+        """A piece of the body."""
 
+    @abstractmethod
     def end(self) -> None:
         """The body was read to its end."""
-        raise NotImplementedError
 
     def seen(self, data: bytes) -> None:
         """`feed`, for the application's thread: no error of ours gets out."""

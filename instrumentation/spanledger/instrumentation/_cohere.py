@@ -370,7 +370,6 @@ def _metered(operation: str, asked: Callable[[Document], dict[str, Any]] | None 
     """An endpoint whose answer is no text: its usage is all that is read."""
     return Endpoint(
         operation=operation,
-        request_keys=(),
         read_request=_read_request,
         read_response=_read_reply,
         read_usage=read_usage,

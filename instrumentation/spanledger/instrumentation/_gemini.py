@@ -337,10 +337,6 @@ def _nanoseconds(moment: str) -> int:
         return 0
 
 
-def _nothing(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
-    """The model is all that is recorded of these requests."""
-
-
 def _new_images_reader(_hides_usage: bool, _captures: bool) -> Images:
     return Images()
 
@@ -429,8 +425,6 @@ EMBEDDINGS: Final = Endpoint(
 )
 IMAGES: Final = Endpoint(
     operation="image_generation",
-    request_keys=(),
-    read_request=_nothing,
     read_response=_read_embeddings,
     read_usage=_read_usage,
     new_reader=_new_images_reader,

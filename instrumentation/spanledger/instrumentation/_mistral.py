@@ -33,7 +33,7 @@ _CONNECTORS: Final = {"web_search": "web_searches", "code_interpreter": "code_ex
 
 
 def _read_request(request: Document, found: dict[str, Any]) -> None:
-    openai.CHAT.read_request(request, found)
+    openai.read_request(request, found)
     seed = request.get("random_seed")
     if isinstance(seed, int) and not isinstance(seed, bool):
         found[gen_ai.GEN_AI_REQUEST_SEED] = seed

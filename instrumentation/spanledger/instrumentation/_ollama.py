@@ -170,10 +170,6 @@ def _read_scores(response: Mapping[str, Any]) -> Answer:
     return Answer(model=text(response.get("model")), usage=snapshot(usage) if usage is not None else None)
 
 
-def _no_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
-    """Nothing to say."""
-
-
 CHAT: Final = Endpoint(
     operation=gen_ai.GEN_AI_OPERATION_NAME_VALUE_CHAT,
     request_keys=("options", "format"),
@@ -197,16 +193,12 @@ GENERATE: Final = Endpoint(
 )
 EMBEDDINGS: Final = Endpoint(
     operation=gen_ai.GEN_AI_OPERATION_NAME_VALUE_EMBEDDINGS,
-    request_keys=(),
-    read_request=_no_request,
     read_response=_read_response,
     read_usage=_read_usage,
     input_messages=_prompt_asked,
 )
 SCORES: Final = Endpoint(
     operation=gen_ai.GEN_AI_OPERATION_NAME_VALUE_TEXT_COMPLETION,
-    request_keys=(),
-    read_request=_no_request,
     read_response=_read_scores,
     read_usage=read_openai_usage,
 )

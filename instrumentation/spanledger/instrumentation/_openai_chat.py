@@ -29,7 +29,8 @@ _REQUEST: Final = (
 _KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop", "n", "response_format")
 
 
-def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
+def read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """What a request asks, as span attributes."""
     copy_fields(_REQUEST, request, found)
     stop = request.get("stop")
     if isinstance(stop, str):
@@ -277,14 +278,10 @@ def _ask_for_usage(body: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**body, "stream_options": {**known, "include_usage": True}}
 
 
-def _no_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
-    """Nothing to say."""
-
-
 CHAT: Final = Endpoint(
     operation="chat",
     request_keys=_KEYS,
-    read_request=_read_request,
+    read_request=read_request,
     read_response=_read_response,
     read_usage=read_usage,
     tool_results=_tool_results,
@@ -297,7 +294,7 @@ CHAT: Final = Endpoint(
 COMPLETIONS: Final = Endpoint(
     operation="text_completion",
     request_keys=_KEYS,
-    read_request=_read_request,
+    read_request=read_request,
     read_response=_read_response,
     read_usage=read_usage,
     new_reader=_new_completion_reader,
@@ -307,8 +304,6 @@ COMPLETIONS: Final = Endpoint(
 )
 EMBEDDINGS: Final = Endpoint(
     operation="embeddings",
-    request_keys=(),
-    read_request=_no_request,
     read_response=_read_response,
     read_usage=read_usage,
     input_messages=_input_messages,

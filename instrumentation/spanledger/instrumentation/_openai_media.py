@@ -17,10 +17,6 @@ from spanledger.instrumentation._reading import fields, integer, items, snapshot
 from spanledger.semconv.usage import Usage
 
 
-def _read_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
-    """The model is all that is recorded of these requests."""
-
-
 def _read_response(response: Mapping[str, Any]) -> Answer:
     usage = response.get("usage")
     images = len(items(response.get("data")))
@@ -101,16 +97,12 @@ def _characters(body: Mapping[str, Any]) -> Mapping[str, int] | None:
 
 IMAGES: Final = Endpoint(
     operation="image_generation",
-    request_keys=(),
-    read_request=_read_request,
     read_response=_read_response,
     read_usage=_read_image_usage,
     new_reader=LastEventReader,
 )
 SPEECH: Final = Endpoint(
     operation="text_to_speech",
-    request_keys=(),
-    read_request=_read_request,
     read_response=_read_response,
     read_usage=read_usage,
     new_reader=LastEventReader,
@@ -118,8 +110,6 @@ SPEECH: Final = Endpoint(
 )
 TRANSCRIPTIONS: Final = Endpoint(
     operation="transcription",
-    request_keys=(),
-    read_request=_read_request,
     read_response=_read_transcript,
     read_usage=read_usage,
     new_reader=LastEventReader,

@@ -217,7 +217,6 @@ RESPONSES: Final = Endpoint(
 )
 POLL: Final = replace(
     RESPONSES,
-    request_keys=(),
     read_response=_read_polled,
     new_reader=PollReader,
     tool_results=None,

@@ -244,7 +244,8 @@ class Recorder:
     def _attributes_of(self, call: Call, answer: Answer, counted: Counted, may_block: bool) -> dict[str, Any]:
         found: dict[str, Any] = {**call.facts.constant, **call.endpoint.attributes}
         found[names.PROVIDER] = call.billed.provider
-        call.endpoint.read_request(call.request, found)
+        if call.endpoint.read_request is not None:
+            call.endpoint.read_request(call.request, found)
         if call.is_stream:
             found[names.IS_STREAM] = True
             if call.first_chunk_ns:

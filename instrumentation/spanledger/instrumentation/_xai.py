@@ -87,10 +87,6 @@ def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
         found[gen_ai.GEN_AI_CONVERSATION_ID] = conversation
 
 
-def _no_request(_request: Mapping[str, Any], _found: dict[str, Any]) -> None:
-    """The model is all that is recorded of these requests."""
-
-
 def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
     """Tool results after the last answer of the model; earlier ones were handed over by earlier calls."""
     messages = body[REQUEST].messages
@@ -338,24 +334,18 @@ CHAT: Final = Endpoint(
 )
 COMPACT: Final = Endpoint(
     operation=gen_ai.GEN_AI_OPERATION_NAME_VALUE_CHAT,
-    request_keys=(),
-    read_request=_no_request,
     read_response=_not_fields,
     read_usage=read_usage,
     input_messages=_asked,
 )
 IMAGES: Final = Endpoint(
     operation="image_generation",
-    request_keys=(),
-    read_request=_no_request,
     read_response=_not_fields,
     read_usage=read_usage,
     input_messages=_prompt_asked,
 )
 VIDEOS: Final = Endpoint(
     operation="video_generation",
-    request_keys=(),
-    read_request=_no_request,
     read_response=_not_fields,
     read_usage=read_usage,
     starts_late=True,

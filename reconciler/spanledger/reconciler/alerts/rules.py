@@ -212,30 +212,28 @@ def of_drifts(
 
 def billed_as_booked(org_id: str, subject: str, settings: AlertSettings) -> Standing:
     """The end of an `of_drifts`: such a model is in no answer any more."""
-    return Standing(
-        org_id=org_id,
-        kind=Kind.PRICE_DRIFT,
-        subject=subject,
-        state=OK,
-        title=f"{subject}: no recent bill shows another price than is booked",
-        text="",
-        value=_ZERO,
-        threshold=settings.price_drift or _ZERO,
-        channels=settings.notify,
-    )
+    title = f"{subject}: no recent bill shows another price than is booked"
+    return _over(org_id, Kind.PRICE_DRIFT, subject, title, settings.price_drift, settings)
 
 
 def priced_again(org_id: str, subject: str, settings: AlertSettings) -> Standing:
     """The end of an `of_unpriced`: such a model is in no answer any more."""
+    title = f"{subject}: no call of the last 24 hours lacks a price"
+    return _over(org_id, Kind.UNPRICED, subject, title, settings.unpriced_calls, settings)
+
+
+def _over(
+    org_id: str, kind: Kind, subject: str, title: str, threshold: Decimal | None, settings: AlertSettings
+) -> Standing:
     return Standing(
         org_id=org_id,
-        kind=Kind.UNPRICED,
+        kind=kind,
         subject=subject,
         state=OK,
-        title=f"{subject}: no call of the last 24 hours lacks a price",
+        title=title,
         text="",
         value=_ZERO,
-        threshold=settings.unpriced_calls or _ZERO,
+        threshold=threshold or _ZERO,
         channels=settings.notify,
     )
 

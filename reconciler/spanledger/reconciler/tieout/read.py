@@ -121,15 +121,7 @@ class TieOutReader:
         )
         return [
             Booked(
-                dims=Dims(
-                    day=row["day"],
-                    model=row["model"],
-                    token_class=row["class"],
-                    project=row["project"],
-                    workspace=row["workspace"],
-                    service_tier=tier(row["service_tier"]),
-                    batch=str(bool(row["is_batch"])).lower(),
-                ),
+                dims=_dims(row),
                 quantity=Decimal(row["priced_quantity"]),
                 cost=row["cost"],
                 unpriced_quantity=Decimal(row["unpriced_quantity"]),
@@ -147,14 +139,7 @@ class TieOutReader:
             return []
         return [
             Interrupted(
-                dims=Dims(
-                    day=row["day"],
-                    model=row["model"],
-                    project=row["project"],
-                    workspace=row["workspace"],
-                    service_tier=tier(row["service_tier"]),
-                    batch=str(bool(row["is_batch"])).lower(),
-                ),
+                dims=_dims(row),
                 calls=row["calls"],
                 cost=row["cost"],
                 room=row["room"],
@@ -179,6 +164,19 @@ class TieOutReader:
         rows = self._query("pulled_slots", connection=account.connection)
         slots = {row["slot"] for row in rows}
         return frozenset(day for day in period.days() if day.isoformat() in slots or f"{day:%Y-%m}" in slots)
+
+
+def _dims(row: dict[str, Any]) -> Dims:
+    """Where a row of the ledger's side belongs; whole calls have no class."""
+    return Dims(
+        day=row["day"],
+        model=row["model"],
+        token_class=row.get("class", ""),
+        project=row["project"],
+        workspace=row["workspace"],
+        service_tier=tier(row["service_tier"]),
+        batch=str(bool(row["is_batch"])).lower(),
+    )
 
 
 def _bill_row(row: dict[str, Any]) -> BillRow:
