@@ -20,8 +20,9 @@ from spanledger.collector.pipeline import Pipeline, PipelineSettings
 from spanledger.collector.stats import Stats
 from spanledger.ledger.gather import SpanLink
 from spanledger.ledger.store import IngestReport
+from spanledger.semconv.dialects import Reading
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.records import LogEntry, SpanRecord
+from spanledger.semconv.records import LogEntry, SpanRecord, SpanTable
 
 NOW_NS = 1_795_200_000 * 10**9
 SMALL = JournalSettings(limit_bytes=64 << 20, segment_bytes=1 << 20, reserve_bytes=0, fsync=True)
@@ -100,6 +101,9 @@ class EveryGenAiSpan:
         if record.name == "stumble":
             raise KeyError("a dialect's bug")
         return self._read(record)
+
+    def read_table(self, table: SpanTable, /) -> Reading | None:
+        return None
 
     def read_log(self, record: LogEntry, /) -> Observation | None:
         return self._read(record)

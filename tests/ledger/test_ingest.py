@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
+from spanledger.ledger.evidence import Batch
 from spanledger.ledger.gather import SpanLink
-from spanledger.semconv.observation import Role, ToolCall
+from spanledger.semconv.observation import Observation, Role, ToolCall
+from spanledger.semconv.sheet import Observations, Sheet
 from spanledger.semconv.usage import Usage
 
 T0 = 1_795_200_000 * 10**9
@@ -325,3 +328,52 @@ def test_duplicates_by_minute_are_the_sums_of_witnesses(ingest, observe, books):
     )
     assert books.duplicates() == sums()
     assert sum(row[3] for row in books.duplicates()) == 3
+
+
+def test_evidence_in_columns_is_the_same_evidence(new_writer, observe, books_of):
+    """A sheet of observations, some of them known or with company, leaves what the same ones leave one by one."""
+    varied = [
+        observe(
+            number,
+            org_id="" if number % 2 else "other",
+            at=number,
+            usage=(number, 7) if number % 5 else Usage(),
+            labels={"tier": "gold"} if number % 3 else {},
+            tool_calls=(ToolCall(name="search", id=f"t{number}"),) if number % 7 == 0 else (),
+            trace=number % 11 + 1,
+            parent=number - 1 if number % 4 == 0 else 0,
+            request_model="gpt-4o" if number % 6 else "unheard-of",
+            exact_cost_usd=Decimal(number) / 100 if number % 8 == 0 else None,
+            response_id=f"chatcmpl-{number // 2}",
+        )
+        for number in range(1, 90)
+    ]
+
+    def in_columns(rows: list[Observation]) -> Observations:
+        names = [field.name for field in fields(Observation)]
+        found = Observations()
+        found.append(rows[0])
+        found.add(Sheet(len(rows) - 1, {}, {name: [getattr(o, name) for o in rows[1:]] for name in names}))
+        return found
+
+    assert list(in_columns(varied)) == varied
+    one_by_one, at_once = Batch(varied), Batch(in_columns(varied))
+    assert one_by_one.content.tolist() == at_once.content.tolist()
+    assert one_by_one.table().equals(at_once.table())
+    some = np.array([3, 50, 4, 88])
+    assert one_by_one.take(some).table().equals(at_once.take(some).table())
+    assert list(at_once.take(some).observations) == [varied[row] for row in some]
+    in_rows, rows = new_writer("in-rows").ledger, books_of("in-rows")
+    in_sheets, sheets = new_writer("in-sheets").ledger, books_of("in-sheets")
+    for ledger, org, given in ((in_rows, "in-rows", list), (in_sheets, "in-sheets", in_columns)):
+        mine = [replace(o, org_id=org) for o in varied]
+        assert ledger.ingest(mine[:20]).new == 20
+        report = ledger.ingest(given(mine))
+        assert (report.new, report.repeated) == (69, 20)
+        assert ledger.ingest(given(mine)).new == 0
+        ledger.counters(org)
+    kept = "* EXCEPT (settled_at, org_id, call_id)"
+    assert rows.calls(kept) == sheets.calls(kept)
+    assert len(rows.calls(kept)) > 30
+    assert sorted(row[4] for row in rows.tool_calls()) == sorted(row[4] for row in sheets.tool_calls())
+    assert [row[2:] for row in rows.usage("hour")] == [row[2:] for row in sheets.usage("hour")]

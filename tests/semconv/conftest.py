@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
+
+sys.path.insert(0, str(Path(__file__).parent))  # span_tables, for the test modules
 
 TRACE, SPAN, PARENT = b"t" * 16, b"s" * 8, b"p" * 8
 START, END = 1_795_000_000_000_000_000, 1_795_000_002_000_000_000

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from span_tables import in_bulk, one_by_one, table
 
 from spanledger.semconv.dialects import Dialects
 from spanledger.semconv.observation import Observation, Role
@@ -157,3 +159,22 @@ def test_the_biller_is_named(path: Path) -> None:
     if "copilot" in path.stem:
         expected = {"github"}  # Copilot bills by seat, whoever made the model
     assert {o.provider for o in observations if o.role is Role.LEAF} == expected
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_captured_spans_say_the_same_in_tables(path: Path) -> None:
+    """Every real span, many times over with ids and counts of its own."""
+    rng = random.Random(path.stem)
+    for record in _records(json.loads(path.read_text())):
+        if not isinstance(record, SpanRecord) or record.events or not record.attributes:
+            continue
+        rows = [
+            {
+                name: rng.randrange(2 * abs(value) + 2) if type(value) is int and "token" in name else value
+                for name, value in record.attributes.items()
+            }
+            | ({"gen_ai.response.id": f"id-{row}"} if "gen_ai.response.id" in record.attributes else {})
+            for row in range(16)
+        ]
+        spans = table(record.source.scope_name, rows, kind=record.kind)
+        assert in_bulk(spans)[0] == one_by_one(spans)

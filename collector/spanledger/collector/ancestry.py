@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.sheet import columns
 
 Trace = tuple[str, bytes]
 """Org and trace id: trace ids are only unique within one sender."""
@@ -43,7 +44,7 @@ class Ancestry:
 
     def select(self, observations: Sequence[Observation], places: Iterable[Place]) -> list[SpanLink]:
         """The places, new and held back, that stand in traces of model calls; the others are held back."""
-        traces = {(observation.org_id, observation.trace_id) for observation in observations}
+        traces = set(zip(*columns(observations, ("org_id", "trace_id")), strict=True))
         self._young |= traces
         links: list[SpanLink] = []
         for trace in self._held.keys() & traces:

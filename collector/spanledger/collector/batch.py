@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from spanledger.collector.ancestry import Place
 from spanledger.collector.segment import Frame
-from spanledger.semconv.observation import Observation
+from spanledger.semconv.sheet import Observations
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class Batch:
     frames: list[Frame] = field(default_factory=list[Frame])
     """The frames that the observations come from, and for each the index of its first one."""
     starts: list[int] = field(default_factory=list[int])
-    observations: list[Observation] = field(default_factory=list[Observation])
+    observations: Observations = field(default_factory=Observations)
     places: list[Place] = field(default_factory=list[Place])
 
     def begin(self, frame: Frame) -> None:

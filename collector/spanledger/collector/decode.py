@@ -21,7 +21,9 @@ from google.protobuf.message import DecodeError
 from spanledger.collector import wire
 from spanledger.collector.errors import MalformedError
 from spanledger.collector.signals import Signal
-from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
+from spanledger.collector.tables import Tables
+from spanledger.collector.wire import any_value, text, valid_id
+from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord, SpanTable
 
 _ZERO_TRACE: Final = bytes(16)
 _ZERO_SPAN: Final = bytes(8)
@@ -34,6 +36,9 @@ MEMO_ENTRIES: Final = 1 << 16
 MEMO_VALUES_OF_A_KEY: Final = 1 << 13
 MEMO_ENTRY_BYTES: Final = 256
 """Attributes longer than this (prompts, stack traces) rarely repeat and are decoded each time."""
+
+TABLE_ROWS: Final = 4096
+"""Spans of a table at most: bounds the memory that a large request needs."""
 
 _STATUSES: Final = 1 << 10
 _KEYS: Final = 1 << 12
@@ -256,6 +261,7 @@ class Decoder:
     def __init__(self, memo_entries: int = MEMO_ENTRIES) -> None:
         self._memo = _Memo(memo_entries)
         self._statuses = _Statuses(self._memo)
+        self._tables = Tables(self._statuses)
 
     def take_tally(self) -> Tally:
         """What could not be read since the last call."""
@@ -281,33 +287,51 @@ class Decoder:
         Raises:
             MalformedError: the body is no such request.
         """
-        pairs, statuses = self._memo.__getitem__, self._statuses
+        for source, spans in self._by_source(body):
+            yield from self._records(spans, source)
+
+    def parts(self, body: bytes) -> Iterator[SpanTable | SpanRecord]:
+        """The same spans as tables of those that are alike, and the others one by one; not in the order of the body.
+
+        Raises:
+            MalformedError: the body is no such request.
+        """
+        for source, spans in self._by_source(body):
+            for start in range(0, len(spans), TABLE_ROWS):
+                sorted_ = self._tables.sort(spans[start : start + TABLE_ROWS], source)
+                yield from sorted_.tables
+                yield from self._records(sorted_.others, source)
+
+    def _by_source(self, body: bytes) -> Iterator[tuple[Source, Any]]:
         for group in _groups(wire.TraceRequest, wire.Span, body, self._memo.tally.refused):
             for resource, scope, spans in group:
-                source = self._source(resource, scope)
-                for span in spans:
-                    trace_id, span_id = span.trace_id, span.span_id
-                    if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _ZERO_TRACE or span_id == _ZERO_SPAN:
-                        self._memo.tally.refused[_refusal(trace_id)] += 1
-                        continue
-                    attributes = dict(map(pairs, span.attributes[:]))  # a slice is faster than iterating
-                    attributes.pop("", None)
-                    events = span.events
-                    status_code, status_message = statuses[span.status]
-                    yield SpanRecord(
-                        trace_id,
-                        span_id,
-                        valid_id(span.parent_span_id, 8),
-                        span.name.decode("utf-8", "replace"),
-                        span.kind,
-                        span.start_time_unix_nano,
-                        span.end_time_unix_nano,
-                        status_code,
-                        status_message,
-                        attributes,
-                        self._events(events) if events else _NO_EVENTS,
-                        source,
-                    )
+                yield self._source(resource, scope), spans
+
+    def _records(self, spans: Iterable[Any], source: Source) -> Iterator[SpanRecord]:
+        pairs, statuses = self._memo.__getitem__, self._statuses
+        for span in spans:
+            trace_id, span_id = span.trace_id, span.span_id
+            if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _ZERO_TRACE or span_id == _ZERO_SPAN:
+                self._memo.tally.refused[_refusal(trace_id)] += 1
+                continue
+            attributes = dict(map(pairs, span.attributes[:]))  # a slice is faster than iterating
+            attributes.pop("", None)
+            events = span.events
+            status_code, status_message = statuses[span.status]
+            yield SpanRecord(
+                trace_id,
+                span_id,
+                valid_id(span.parent_span_id, 8),
+                span.name.decode("utf-8", "replace"),
+                span.kind,
+                span.start_time_unix_nano,
+                span.end_time_unix_nano,
+                status_code,
+                status_message,
+                attributes,
+                self._events(events) if events else _NO_EVENTS,
+                source,
+            )
 
     def _events(self, raw_events: Iterable[bytes]) -> list[SpanEvent]:
         events: list[SpanEvent] = []
@@ -347,28 +371,3 @@ class Decoder:
         except DecodeError:
             self._memo.tally.bad_attributes += 1
             return None
-
-
-def valid_id(raw: bytes, length: int) -> bytes:
-    """An id of the right length that is not all zeros, or ``b""``."""
-    return raw if len(raw) == length and raw.count(0) != length else b""
-
-
-def text(raw: bytes) -> str:
-    """Text of a protobuf string field; bytes that are not UTF-8 become U+FFFD."""
-    return raw.decode("utf-8", "replace")
-
-
-def any_value(message: Any) -> Any:
-    """The Python value of an AnyValue; ``None`` where no value is set."""
-    kind = message.WhichOneof("value")
-    if kind is None:
-        return None
-    value = getattr(message, kind)
-    if kind == "string_value":
-        return value.decode("utf-8", "replace")
-    if kind == "array_value":
-        return [any_value(item) for item in value.values]
-    if kind == "kvlist_value":
-        return {text(item.key): any_value(item.value) for item in value.values}
-    return value

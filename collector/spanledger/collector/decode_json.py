@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final, TypeGuard
 
-from spanledger.collector.decode import NO_SPAN_ID, NO_TRACE_ID, Tally, Verdict, valid_id
+from spanledger.collector.decode import NO_SPAN_ID, NO_TRACE_ID, Tally, Verdict
 from spanledger.collector.errors import MalformedError
 from spanledger.collector.signals import Signal
+from spanledger.collector.wire import valid_id
 from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
 
 UNREADABLE: Final = "record is not valid OTLP JSON"
@@ -95,6 +96,10 @@ class JsonDecoder:
                     yield record
                 else:
                     self._tally.refused[NO_SPAN_ID if record.trace_id else NO_TRACE_ID] += 1
+
+    def parts(self, body: bytes) -> Iterator[SpanRecord]:
+        """As `decode.Decoder.parts`: here always one by one."""
+        return self.spans(body)
 
     def logs(self, body: bytes) -> Iterator[LogEntry]:
         """The records of an ExportLogsServiceRequest.

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from spanledger.ledger.gather import SpanLink
 from spanledger.ledger.store import IngestReport
+from spanledger.semconv.dialects import Reading
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.records import LogEntry, SpanRecord
+from spanledger.semconv.records import LogEntry, SpanRecord, SpanTable
 
 
 class LedgerWriter(Protocol):
@@ -29,6 +30,10 @@ class RecordReader(Protocol):
 
     def read_span(self, record: SpanRecord, /) -> Observation | None:
         """What a span says about a model call; ``None`` when it says nothing."""
+        ...
+
+    def read_table(self, table: SpanTable, /) -> Reading | None:
+        """What spans that are alike say, as `read_span` would say it; ``None`` to read them one by one."""
         ...
 
     def read_log(self, record: LogEntry, /) -> Observation | None:

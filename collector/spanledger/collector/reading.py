@@ -15,11 +15,24 @@ from spanledger.collector.ports import RecordReader
 from spanledger.collector.segment import Frame
 from spanledger.collector.signals import Encoding, Signal
 from spanledger.collector.stats import Stats
+from spanledger.semconv.dialects import Reading
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.records import LogEntry, SpanRecord
+from spanledger.semconv.records import LogEntry, SpanRecord, SpanTable
+from spanledger.semconv.sheet import Sheet
 
 Outcome = Observation | Exception | None
 """What comes of reading one record."""
+
+
+def _add(sheet: Sheet, batch: Batch, limit: int, flush: Callable[[], None]) -> None:
+    """Put a sheet into the batch, in pieces where the whole of it is too much."""
+    at = 0
+    while at < len(sheet):
+        piece = sheet.part(at, at + limit - len(batch.observations))
+        batch.observations.add(piece)
+        at += len(piece)
+        if len(batch.observations) >= limit:
+            flush()
 
 
 class FrameReader:
@@ -49,7 +62,7 @@ class FrameReader:
         dropped = 0
         try:
             if frame.signal is Signal.TRACES:
-                dropped = self._spans(frame, decoder.spans(frame.payload), batch, limit, flush, stumbles)
+                dropped = self._spans(frame, decoder.parts(frame.payload), batch, limit, flush, stumbles)
             elif frame.signal is Signal.LOGS:
                 dropped = self._logs(frame, decoder.logs(frame.payload), batch, limit, flush, stumbles)
         except MalformedError as error:
@@ -67,33 +80,49 @@ class FrameReader:
     def _spans(
         self,
         frame: Frame,
-        spans: Iterable[SpanRecord],
+        parts: Iterable[SpanTable | SpanRecord],
         batch: Batch,
         limit: int,
         flush: Callable[[], None],
         stumbles: Counter[str],
     ) -> int:
         """How many spans say nothing about a model call."""
-        # The hot loop of the pipeline: names that are looked up for each span are local.
-        org_id, received_ns = frame.org_id, frame.received_ns
-        read_span, observations, places = self._reader.read_span, batch.observations, batch.places
         dropped = 0
-        for span in spans:
-            try:
-                observation = read_span(span)
-            except Exception as error:  # noqa: BLE001 - a dialect that stumbles costs one record, not the collector
-                stumbles[one_line(error)] += 1
-                observation = None
-            if observation is None:
-                dropped += 1
-                places.append(Place(org_id, span.trace_id, span.span_id, span.parent_span_id, span.start_ns))
+        for part in parts:
+            alone: Iterable[SpanRecord] = ()
+            silent: list[tuple[bytes, bytes, bytes, int]] = []
+            if isinstance(part, SpanTable):
+                reading = self._read_table(part)
+                if reading.sheet is not None:
+                    reading.sheet.same |= {"org_id": frame.org_id, "received_ns": frame.received_ns}
+                    _add(reading.sheet, batch, limit, flush)
+                silent += map(part.place, reading.silent)
+                alone = map(part.record, reading.unusual)
             else:
-                observation.org_id = org_id
-                observation.received_ns = received_ns
-                observations.append(observation)
-            if len(observations) >= limit or len(places) >= limit:
-                flush()
+                alone = (part,)
+            for span in alone:
+                outcome = self._outcome(frame, span)
+                if isinstance(outcome, Observation):
+                    batch.observations.append(outcome)
+                    if len(batch.observations) >= limit:
+                        flush()
+                else:
+                    silent.append((span.trace_id, span.span_id, span.parent_span_id, span.start_ns))
+                    if outcome is not None:
+                        stumbles[one_line(outcome)] += 1
+            for place in silent:
+                dropped += 1
+                batch.places.append(Place(frame.org_id, *place))
+                if len(batch.places) >= limit:
+                    flush()
         return dropped
+
+    def _read_table(self, table: SpanTable) -> Reading:
+        try:
+            reading = self._reader.read_table(table)
+        except Exception:  # noqa: BLE001 - which of its spans a dialect stumbles over shows when they are read alone
+            reading = None
+        return Reading(unusual=range(len(table))) if reading is None else reading
 
     def _logs(
         self,
@@ -124,7 +153,7 @@ class FrameReader:
                 observation = self._reader.read_span(record)
             else:
                 observation = self._reader.read_log(record)
-        except Exception as error:  # noqa: BLE001 - as in `_spans`
+        except Exception as error:  # noqa: BLE001 - a dialect that stumbles costs one record, not the collector
             return error
         if observation is not None:
             observation.org_id = frame.org_id

@@ -131,3 +131,28 @@ AnyValue: Final[Any] = _CLASSES["AnyValue"]
 RpcStatus: Final[Any] = _CLASSES["RpcStatus"]
 RetryInfo: Final[Any] = _CLASSES["RetryInfo"]
 ExportResponse: Final[Any] = _CLASSES["ExportResponse"]
+
+
+def valid_id(raw: bytes, length: int) -> bytes:
+    """An id of the right length that is not all zeros, or ``b""``."""
+    return raw if len(raw) == length and raw.count(0) != length else b""
+
+
+def text(raw: bytes) -> str:
+    """Text of a protobuf string field; bytes that are not UTF-8 become U+FFFD."""
+    return raw.decode("utf-8", "replace")
+
+
+def any_value(message: Any) -> Any:
+    """The Python value of an AnyValue; ``None`` where no value is set."""
+    kind = message.WhichOneof("value")
+    if kind is None:
+        return None
+    value = getattr(message, kind)
+    if kind == "string_value":
+        return value.decode("utf-8", "replace")
+    if kind == "array_value":
+        return [any_value(item) for item in value.values]
+    if kind == "kvlist_value":
+        return {text(item.key): any_value(item.value) for item in value.values}
+    return value

@@ -17,6 +17,7 @@ from spanledger.ledger.columns import MONEY_TYPE, OBSERVATIONS, OBSERVED, TOKEN_
 from spanledger.ledger.keys import U64
 from spanledger.semconv.money import MoneyError, to_ledger
 from spanledger.semconv.observation import Observation, Role, ToolCall
+from spanledger.semconv.sheet import Chosen, columns, turned
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage
 
 I64 = NDArray[np.int64]
@@ -62,7 +63,7 @@ class Batch:
         self.observations = observations
         self.columns = _observed_columns(observations)
         numbers = {c.name: _numbers(self.columns[c.name]) for c in OBSERVED if c.kind in _NUMERIC}
-        self.received: I64 = np.array([o.received_ns for o in observations], np.int64)
+        self.received: I64 = np.array(columns(observations, ("received_ns",))[0], np.int64)
         self._set_times(numbers["started_ns"][0], numbers["ended_ns"][0])
         self.input_tokens = _total([numbers[name] for name in INPUT_CLASSES], len(observations))
         self.output_tokens = _total([numbers[name] for name in OUTPUT_CLASSES], len(observations))
@@ -109,7 +110,7 @@ class Batch:
         """The batch of these rows only."""
         part = Batch.__new__(Batch)
         numbers: list[int] = rows.tolist()
-        part.observations = [self.observations[row] for row in numbers]
+        part.observations = Chosen(self.observations, numbers)
         part.columns = {name: column.take(pa.array(rows)) for name, column in self.columns.items()}
         part.input_tokens = (self.input_tokens[0][rows], self.input_tokens[1][rows])
         part.output_tokens = (self.output_tokens[0][rows], self.output_tokens[1][rows])
@@ -313,43 +314,28 @@ _MADE_SPECIALLY: Final = frozenset(
         "claimed_cost_usd",
     }
 )
+_OTHERS: Final = ("exact_cost_usd", "claimed_cost_usd", "tool_calls", "notes", "usage")
 _PLAIN: Final = tuple(column for column in OBSERVED if column.name not in _MADE_SPECIALLY)
-_STEP: Final = 256
-_of_observation: Final = attrgetter(
-    *(column.name for column in _PLAIN), "exact_cost_usd", "claimed_cost_usd", "tool_calls", "notes", "usage"
-)
+_SAID: Final = (*(column.name for column in _PLAIN), *_OTHERS)
 _of_usage: Final = attrgetter(*TOKEN_CLASS_COLUMNS, "counts", "partial", "estimated")
 
 
 def _observed_columns(observations: Sequence[Observation]) -> dict[str, Any]:
     if not observations:
         return {column.name: array(column.kind, []) for column in OBSERVED}
-    *fields, exact, claimed, tool_calls, notes, usages = _turned(_of_observation, observations)
-    columns = {column.name: array(column.kind, values) for column, values in zip(_PLAIN, fields, strict=True)}
-    *classes, counts, partial, estimated = _turned(_of_usage, usages)
+    *fields, exact, claimed, tool_calls, notes, usages = columns(observations, _SAID)
+    made = {column.name: array(column.kind, values) for column, values in zip(_PLAIN, fields, strict=True)}
+    *classes, counts, partial, estimated = turned(_of_usage, usages)
     for name, values in zip(TOKEN_CLASS_COLUMNS, classes, strict=True):
-        columns[name] = array(Kind.COUNT_OR_NULL, values)
-    columns["usage_counts"] = array(Kind.COUNT_MAP, counts)
-    columns["usage_partial"] = array(Kind.BOOL, partial)
-    columns["usage_estimated"] = array(Kind.BOOL, estimated)
-    columns["exact_cost_usd"] = _said_money(exact)
-    columns["claimed_cost_usd"] = _said_money(claimed)
-    columns["tool_calls"] = array(Kind.TEXT, [dump_tool_calls(calls) if calls else "" for calls in tool_calls])
-    columns["notes"] = array(Kind.TEXT, ["\n".join(words) if words else "" for words in notes])
-    return columns
-
-
-def _turned(fields: Callable[[Any], tuple[Any, ...]], rows: Sequence[Any]) -> list[list[Any]]:
-    """The fields of all rows, column by column. In small steps: thousands of tuples at once wake the collector."""
-    columns: list[list[Any]] = []
-    for start in range(0, len(rows), _STEP):
-        step = zip(*map(fields, rows[start : start + _STEP]), strict=True)
-        if not columns:
-            columns = [list(values) for values in step]
-        else:
-            for column, values in zip(columns, step, strict=True):
-                column.extend(values)
-    return columns
+        made[name] = array(Kind.COUNT_OR_NULL, values)
+    made["usage_counts"] = array(Kind.COUNT_MAP, counts)
+    made["usage_partial"] = array(Kind.BOOL, partial)
+    made["usage_estimated"] = array(Kind.BOOL, estimated)
+    made["exact_cost_usd"] = _said_money(exact)
+    made["claimed_cost_usd"] = _said_money(claimed)
+    made["tool_calls"] = array(Kind.TEXT, [dump_tool_calls(calls) if calls else "" for calls in tool_calls])
+    made["notes"] = array(Kind.TEXT, ["\n".join(words) if words else "" for words in notes])
+    return made
 
 
 def _said_money(amounts: Sequence[Decimal | None]) -> Any:

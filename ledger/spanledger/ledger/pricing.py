@@ -10,6 +10,7 @@ from spanledger.ledger.evidence import storable
 from spanledger.ledger.matching import failed
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.sheet import columns
 
 NOT_BILLED: Final = "not_billed"
 """Reason of a failed attempt: it has no cost, and nobody needs to look for one."""
@@ -33,10 +34,15 @@ def price(pricer: Pricer, observations: Sequence[Observation]) -> list[Cost]:
 
     What the provider itself said wins over the price book, the price book over what the emitter computed.
     """
+    exact, labels = columns(observations, ("exact_cost_usd", "labels"))
     return [
         # The usual case is decided here: a call for each of thousands of rows would cost as much as pricing them.
-        cost if cost.total is not None and o.exact_cost_usd is None and not o.labels else _booked(o, cost)
-        for o, cost in zip(observations, pricer.price_many(observations), strict=True)
+        cost
+        if cost.total is not None and said_exactly is None and BILLING_LABEL not in named
+        else _booked(observations[row], cost)
+        for row, (cost, said_exactly, named) in enumerate(
+            zip(pricer.price_many(observations), exact, labels, strict=True)
+        )
     ]
 
 

@@ -18,6 +18,7 @@ from spanledger.ledger.pricing import Pricer, price
 from spanledger.ledger.rollups import Bucket
 from spanledger.ledger.settlement import Evidence, Rules, SettledCall, Witness, says_money, settle
 from spanledger.semconv.observation import ToolCall
+from spanledger.semconv.sheet import columns
 
 CallPlace = tuple[str, int, bytes]
 """(org, start of the minute in seconds, call id): where a call's row stands."""
@@ -86,9 +87,9 @@ class Settler:
         work.added |= _minutes_of(batch)
         if not batch.has_tool_calls:
             return
-        for row, o in enumerate(batch.observations):
-            if o.tool_calls:
-                work.tool_calls += _tool_rows(o.org_id, int(batch.started[row]), _id_bytes(ids[row]), o.tool_calls)
+        for row, (org_id, calls) in enumerate(zip(*columns(batch.observations, ("org_id", "tool_calls")), strict=True)):
+            if calls:
+                work.tool_calls += _tool_rows(org_id, int(batch.started[row]), _id_bytes(ids[row]), calls)
 
     def _together(self, calls: Sequence[SettledCall], components: Sequence[Component], work: Work) -> None:
         merged = Batch([call.merged for call in calls])
@@ -176,7 +177,7 @@ def _minutes_of(batch: Batch) -> set[Bucket]:
     minutes, orgs = writing.minutes(batch.started), batch.columns["org_id"].dictionary.to_pylist()
     if len(orgs) == 1:
         return {(orgs[0], minute) for minute in np.unique(minutes).tolist()}
-    return set(zip((o.org_id for o in batch.observations), minutes.tolist(), strict=True))
+    return set(zip(batch.columns["org_id"].to_pylist(), minutes.tolist(), strict=True))
 
 
 def _witness_row(witness: Witness, call_id: bytes, role: str, cost: Any) -> writing.WitnessRow:

@@ -41,6 +41,7 @@ from spanledger.ledger.tokens import Tokens
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import PriceBook
 from spanledger.semconv.prices.overrides import Overrides
+from spanledger.semconv.sheet import columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,9 @@ class Ledger:
     def _new_evidence(self, observations: Sequence[Observation]) -> tuple[Batch, int]:
         """What is neither known nor too old, and how many are too old."""
         now = self._clock()
-        batch = Batch([o if o.received_ns else replace(o, received_ns=now) for o in observations])
+        if 0 in columns(observations, ("received_ns",))[0]:
+            observations = [o if o.received_ns else replace(o, received_ns=now) for o in observations]
+        batch = Batch(observations)
         if not len(batch):
             return batch, 0
         # Of repeats within the batch, the earliest receipt stays.

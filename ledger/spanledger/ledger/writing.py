@@ -26,7 +26,8 @@ from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, Batch, Bools, array,
 from spanledger.ledger.gather import SpanLink
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation, ToolCall
-from spanledger.semconv.usage import TOKEN_CLASSES
+from spanledger.semconv.sheet import columns as observed
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 _MS: Final = 1_000_000
 _MINUTE_NS: Final = 60 * 10**9
@@ -178,13 +179,13 @@ def _cache_writes(batch: Batch) -> Any:
 def _web_searches(batch: Batch) -> Any:
     if len(batch.columns["usage_counts"].keys) == 0:
         return pa.nulls(len(batch), pa.uint64())
-    return array(Kind.COUNT_OR_NULL, [o.usage.counts.get("web_searches") for o in batch.observations])
+    return array(Kind.COUNT_OR_NULL, [usage.counts.get("web_searches") for usage in _usages(batch)])
 
 
 def _quantities(batch: Batch) -> Any:
     """Every known token class and count of each call, by name, as one map column."""
     if len(batch.columns["usage_counts"].keys):
-        return array(Kind.COUNT_MAP, [quantities(o) for o in batch.observations])
+        return array(Kind.COUNT_MAP, [quantities(usage) for usage in _usages(batch)])
     present = [name for name in TOKEN_CLASSES if batch.columns[name].null_count < len(batch)]
     if not present:
         return array(Kind.COUNT_MAP, [_NO_ENTRIES] * len(batch))
@@ -209,9 +210,13 @@ def _money_columns(costs: Sequence[Cost]) -> dict[str, Any]:
     return columns
 
 
-def quantities(observation: Observation) -> dict[str, int]:
+def _usages(batch: Batch) -> Sequence[Usage]:
+    [usages] = observed(batch.observations, ("usage",))
+    return usages
+
+
+def quantities(usage: Usage) -> dict[str, int]:
     """Every known token class and count of a call, by name."""
-    usage = observation.usage
     known: dict[str, int] = {name: value for name in TOKEN_CLASSES if (value := getattr(usage, name)) is not None}
     known.update(usage.counts)
     return known

@@ -53,6 +53,58 @@ class SpanRecord:
 
 
 @dataclass(slots=True)
+class SpanTable:
+    """Spans of one source whose attributes have the same names in the same order, as columns of equal length.
+
+    Spans that failed or that carry events are never among them.
+
+    Attributes:
+        trace_ids, span_ids, parent_span_ids, span_names, kinds, starts, ends: as in `SpanRecord`, names as bytes.
+        statuses: code and message.
+        names: the attributes' names, none twice.
+        values: the attributes' values, a column for each name. Values that repeat are one object.
+        constant: whether a column holds one object only.
+        source: who sent them.
+    """
+
+    trace_ids: list[bytes]
+    span_ids: list[bytes]
+    parent_span_ids: list[bytes]
+    span_names: list[bytes]
+    kinds: list[int]
+    starts: list[int]
+    ends: list[int]
+    statuses: list[tuple[int, str]]
+    names: tuple[str, ...]
+    values: list[Sequence[Any]]
+    constant: list[bool]
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.trace_ids)
+
+    def place(self, row: int) -> tuple[bytes, bytes, bytes, int]:
+        """The ids of one of the spans: trace, own, parent's; and its start."""
+        return self.trace_ids[row], self.span_ids[row], self.parent_span_ids[row], self.starts[row]
+
+    def record(self, row: int) -> SpanRecord:
+        """One of the spans."""
+        return SpanRecord(
+            self.trace_ids[row],
+            self.span_ids[row],
+            self.parent_span_ids[row],
+            self.span_names[row].decode("utf-8", "replace"),
+            self.kinds[row],
+            self.starts[row],
+            self.ends[row],
+            *self.statuses[row],
+            {name: column[row] for name, column in zip(self.names, self.values, strict=True)},
+            (),
+            self.source,
+        )
+
+
+@dataclass(slots=True)
 class LogEntry:
     """One log record; ``event_name`` is the record's own field (often empty: look at ``event.name`` too)."""
 

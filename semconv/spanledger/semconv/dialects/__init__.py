@@ -6,5 +6,6 @@ means by "input tokens".
 
 from spanledger.semconv.dialects.registry import DIALECTS, Dialects, trust
 from spanledger.semconv.dialects.table import Dialect
+from spanledger.semconv.dialects.tabular import Reading
 
-__all__ = ["DIALECTS", "Dialect", "Dialects", "trust"]
+__all__ = ["DIALECTS", "Dialect", "Dialects", "Reading", "trust"]

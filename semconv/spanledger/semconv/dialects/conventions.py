@@ -141,5 +141,6 @@ DIALECT: Final = Dialect(
     role=role,
     input_holds_cache=None,
     output_holds_reasoning=None,
+    asks=(),
     trust=0,
 )

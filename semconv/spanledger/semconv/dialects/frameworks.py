@@ -48,5 +48,6 @@ FRAMEWORKS: Final = Dialect(
     texts=conventions.TEXTS,
     counts=conventions.COUNTS,
     role=conventions.role,
+    asks=(),
     trust=1,
 )

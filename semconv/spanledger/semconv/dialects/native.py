@@ -17,6 +17,7 @@ ANTHROPIC: Final = Dialect(
     counts=conventions.COUNTS,
     role=conventions.role,
     adjust=note_broken_stream,
+    asks=(),
     trust=3,
 )
 

@@ -36,6 +36,7 @@ GENAI: Final = Dialect(
     counts=conventions.COUNTS,
     role=conventions.role,
     adjust=note_broken_stream,
+    asks=(),
 )
 
 
@@ -63,4 +64,5 @@ BEDROCK: Final = Dialect(
     role=conventions.role,
     input_holds_cache=False,
     adjust=_bedrock,
+    asks=("rpc.method",),
 )

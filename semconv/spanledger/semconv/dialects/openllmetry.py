@@ -48,6 +48,7 @@ OPENLLMETRY: Final = Dialect(
     role=_role,
     bags=_BAG,
     label_bags=_BAG,
+    asks=("traceloop.span.kind",),
 )  # fmt: skip
 
 
@@ -118,4 +119,5 @@ JS_ANTHROPIC: Final = Dialect(
     bags=_BAG,
     label_bags=_BAG,
     input_holds_cache=False,
+    asks=("traceloop.span.kind",),
 )

@@ -36,5 +36,6 @@ DIALECT: Final = Dialect(
     counts=conventions.COUNTS,
     role=_role,
     adjust=_adjust,
+    asks=(names.COST_STATUS, names.IS_BATCH, names.USAGE_PARTIAL, names.USAGE_ESTIMATED, names.NOTES),
     trust=3,
 )

@@ -191,6 +191,17 @@ def read(
 ) -> Observation | None:
     """The observation that a record makes under a plan; ``None`` when it says nothing about a model call.
 
+    For the arguments see `drafted`.
+    """
+    draft = drafted(record, plan, base, base_labels)
+    return None if draft is None else finished(record, draft)
+
+
+def drafted(
+    record: SpanRecord | LogEntry, plan: Plan, base: dict[str, Any], base_labels: Mapping[str, str]
+) -> Draft | None:
+    """What a record says under a plan, before it is made sense of; ``None`` when that is nothing about a model call.
+
     Args:
         record: the span or log record.
         plan: what to read (`Compiler.plan`).
@@ -212,7 +223,8 @@ def read(
             for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
                 fields[field] = text
         else:
-            _read_texts(attributes, plan, texts if is_plain else (), fields, notes)
+            # A shape's only text was fetched twice.
+            _read_texts(attributes, plan, texts[: len(plan.text_aliases)] if is_plain else (), fields, notes)
     counts: dict[str, int] = {}
     for slot, name, others in plan.counts:
         value = attributes[name]
@@ -258,7 +270,7 @@ def read(
         role = draft.role
     if role is None or (role is not Role.LEAF and not _says_something(draft, plan, base)):
         return None
-    return _finish(record, draft)
+    return draft
 
 
 def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
@@ -273,7 +285,8 @@ def _says_something(draft: Draft, plan: Plan, base: Mapping[str, Any]) -> bool:
     return any(fields.get(name) and name not in base for name in _FACTS)
 
 
-def _finish(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
+def finished(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
+    """The observation that comes of a draft, which is used up."""
     fields, counts, notes = draft.fields, draft.counts, draft.notes
     get = fields.get
     fields["provider"] = biller(

@@ -24,13 +24,15 @@ from spanledger.semconv.dialects import (
     openllmetry,
     own,
     reader,
+    tabular,
     values,
     vercel,
 )
 from spanledger.semconv.dialects.reader import Compiler, Plan
 from spanledger.semconv.dialects.table import Dialect
+from spanledger.semconv.dialects.tabular import Reading
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.records import Attributes, LogEntry, Source, SpanRecord
+from spanledger.semconv.records import Attributes, LogEntry, Source, SpanRecord, SpanTable
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
     own.DIALECT,
@@ -181,15 +183,20 @@ class Dialects:
         plan = bound.compiler.plan(record.attributes)
         return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
 
+    def read_table(self, table: SpanTable) -> Reading | None:
+        """What the spans of a table say, as `read_span` would say it; ``None`` to read them one by one."""
+        bound = self._bound_to(table.source)
+        plan = bound.compiler.plan(dict.fromkeys(table.names))
+        if plan is None:
+            return Reading(silent=range(len(table)))
+        return tabular.read(table, plan, bound.fields, bound.labels)
+
     def read_log(self, record: LogEntry) -> Observation | None:
         """What a log record says about a model call; ``None`` when it says nothing. No value makes it raise."""
         compiler = self._event_compiler(record)
         if compiler is None:
             return None
-        source = record.source
-        bound = self._bound.get(id(source))
-        if bound is None or bound.source is not source:
-            bound = self._bind(source)
+        bound = self._bound_to(record.source)
         if compiler is self._unclaimed:
             compiler = bound.compiler
         plan = compiler.plan(record.attributes)
@@ -207,6 +214,10 @@ class Dialects:
             if compiler is not None:
                 return compiler
         return self._unclaimed if _is_model_call(record.attributes) else None
+
+    def _bound_to(self, source: Source) -> _Bound:
+        bound = self._bound.get(id(source))
+        return bound if bound is not None and bound.source is source else self._bind(source)
 
     def _bind(self, source: Source) -> _Bound:
         fields, labels = _of_process(source)

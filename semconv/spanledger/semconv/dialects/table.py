@@ -100,6 +100,9 @@ class Dialect:
         output_holds_reasoning: whether the output count includes reasoning tokens.
         role: what the record is, from the draft; ``None`` when it is not about a model call.
         adjust: what no table can say.
+        asks: which attributes beside those of its tables `role` and `adjust` look at, where they decide by words and by
+            which counts there are (an output of up to 8 tokens apart), by no other number and no id: spans with the
+            same words are then read together (`tabular`). ``None`` where they look at more.
         trust: how near to the provider the evidence is: 3 the provider's own SDK or ourselves, 2 an instrumentation of
             that SDK, 1 a framework, 0 anybody.
     """
@@ -118,6 +121,7 @@ class Dialect:
     input_holds_cache: bool | None = True
     output_holds_reasoning: bool | None = True
     adjust: Callable[[Draft], None] | None = None
+    asks: tuple[str, ...] | None = None
     trust: int = 2
 
 

@@ -18,6 +18,7 @@ from spanledger.semconv.prices.overrides import Commitment, Overrides
 from spanledger.semconv.prices.quick import Pricer, pricer
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
+from spanledger.semconv.sheet import columns
 from spanledger.semconv.usage import Usage
 
 _CACHE_LIMIT: Final = 50_000
@@ -25,6 +26,22 @@ _CACHE_LIMIT: Final = 50_000
 
 _EARLIEST_NS: Final = 1_420_070_400_000_000_000
 """2015-01-01: an earlier start time is a broken clock."""
+
+_PRICED_BY: Final = (
+    "provider",
+    "request_model",
+    "response_model",
+    "service_tier",
+    "is_batch",
+    "org_id",
+    "project",
+    "usage",
+    "started_ns",
+    "ended_ns",
+    "received_ns",
+    "max_output_tokens",
+)
+"""What of an observation decides its price."""
 
 _Key = tuple[str, str, str, str, bool, str, str]
 """provider, model, request model, service tier, batch, organisation, project."""
@@ -136,22 +153,33 @@ class PriceBook:
         pricers, orgs, projects = self._resolved.pricers, self._orgs, self._projects
         costs: list[Cost] = []
         append = costs.append
-        for seen in observations:
-            requested, answered = seen.request_model, seen.response_model
+        for (
+            provider,
+            requested,
+            answered,
+            tier,
+            is_batch,
+            org_id,
+            project,
+            usage,
+            at_ns,
+            ended_ns,
+            received_ns,
+            limit,
+        ) in zip(*columns(observations, _PRICED_BY), strict=True):
             key = (
-                seen.provider,
+                provider,
                 answered or requested,
                 requested if answered else "",
-                seen.service_tier,
-                seen.is_batch,
-                seen.org_id if orgs and seen.org_id in orgs else "",
-                seen.project if projects and seen.project in projects else "",
+                tier,
+                is_batch,
+                org_id if orgs and org_id in orgs else "",
+                project if projects and project in projects else "",
             )
             price = pricers.get(key) or self._resolve(key)
-            at_ns = seen.started_ns
             if at_ns < _EARLIEST_NS:
-                at_ns = seen.ended_ns if seen.ended_ns >= _EARLIEST_NS else seen.received_ns
-            append(price(seen.usage, at_ns, seen.max_output_tokens))
+                at_ns = ended_ns if ended_ns >= _EARLIEST_NS else received_ns
+            append(price(usage, at_ns, limit))
         return costs
 
     def explain(self, cost: Cost) -> list[str]:
