@@ -16,6 +16,7 @@ from spanledger.ledger.database import Database
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import PriceBook, PriceRecord, RateSnapshot
+from spanledger.semconv.prices.quick import FlatRates
 from spanledger.semconv.prices.rates import records_of, snapshot_of, unit_of
 
 _DOING: Final = "recording prices"
@@ -103,9 +104,18 @@ class ArchivingPricer:
     def price_many(self, observations: Sequence[Observation]) -> list[Cost]:
         """One cost for each observation, in their order. See `PriceBook.price_many`."""
         costs = self.book.price_many(observations)
-        used = {cost.price_id for cost in costs} - {""}
+        self._keep({cost.price_id for cost in costs} - {""})
+        return costs
+
+    def flat_rates(self, seen: Observation, first_ns: int, last_ns: int) -> FlatRates | None:
+        """See `PriceBook.flat_rates`."""
+        rates = self.book.flat_rates(seen, first_ns, last_ns)
+        if rates is not None and rates.price_id:
+            self._keep({rates.price_id})
+        return rates
+
+    def _keep(self, used: set[str]) -> None:
         fresh = [price_id for price_id in used if not self._archive.knows(price_id)]
         if fresh:
             snapshots = (self.book.snapshot(price_id) for price_id in sorted(fresh))
             self._archive.keep(record for snapshot in snapshots if snapshot for record in records_of(snapshot))
-        return costs

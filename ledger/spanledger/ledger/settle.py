@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spanledger.ledger import keys, writing
 from spanledger.ledger.components import Component
+from spanledger.ledger.costs import booked, of_costs
 from spanledger.ledger.database import Database
 from spanledger.ledger.evidence import Batch, believable_start
 from spanledger.ledger.gather import Gatherer, SpanLink
@@ -82,7 +83,7 @@ class Settler:
     def _alone(self, batch: Batch, work: Work) -> None:
         """Calls with one witness: the usual case, done for all at once."""
         ids = writing.call_keys(batch).own()
-        work.calls.append(writing.calls_table(batch, ids, price(self._prices, batch.observations), None, work.version))
+        work.calls.append(writing.calls_table(batch, ids, booked(self._prices, batch), None, work.version))
         work.count += len(batch)
         work.added |= _minutes_of(batch)
         if not batch.has_tool_calls:
@@ -94,7 +95,7 @@ class Settler:
     def _together(self, calls: Sequence[SettledCall], components: Sequence[Component], work: Work) -> None:
         merged = Batch([call.merged for call in calls])
         ids = _call_ids(calls, merged)
-        costs = price(self._prices, merged.observations)
+        costs = of_costs(price(self._prices, merged.observations))
         counts = [len(call.witnesses) for call in calls]
         work.calls.append(writing.calls_table(merged, ids, costs, counts, work.version))
         work.count += len(calls)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from operator import is_
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +23,6 @@ from spanledger.ledger.columns import (
 )
 from spanledger.ledger.evidence import DAY_NS, EARLIEST_NS, Batch, Bools, array, fixed, table, times
 from spanledger.ledger.gather import SpanLink
-from spanledger.semconv.cost import Cost
 from spanledger.semconv.observation import Observation, ToolCall
 from spanledger.semconv.sheet import columns as observed
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
@@ -124,11 +122,11 @@ def minutes(started_ns: NDArray[np.int64]) -> NDArray[np.int64]:
 def calls_table(
     batch: Batch,
     call_ids: NDArray[np.uint64],
-    costs: Sequence[Cost],
+    costs: Mapping[str, Any],
     witness_counts: Sequence[int] | None,
     version: int,
 ) -> Any:
-    """Rows of ``calls_settled``: one for each (merged) observation of the batch."""
+    """Rows of ``calls_settled``: one for each (merged) observation of the batch, with its `costs.booked` columns."""
     rows = len(batch)
     columns: dict[str, Any] = {name: batch.columns[name] for name in _FROM_OBSERVED}
     columns["call_id"] = fixed(np.ascontiguousarray(call_ids, "<u8").tobytes(), 16)
@@ -143,7 +141,7 @@ def calls_table(
     columns["cache_write_tokens"] = _cache_writes(batch)
     columns["web_searches"] = _web_searches(batch)
     columns["usage"] = _quantities(batch)
-    columns |= _money_columns(costs)
+    columns |= costs
     columns["witness_count"] = array(Kind.SMALL, [1] * rows if witness_counts is None else witness_counts)
     columns["version"] = pa.array(np.full(rows, version, np.uint64))
     columns["is_deleted"] = pa.array(np.zeros(rows, np.uint8))
@@ -195,19 +193,6 @@ def _quantities(batch: Batch) -> Any:
     np.cumsum(known.sum(axis=1), out=offsets[1:])
     names = pa.array(present, pa.string()).take(pa.array(np.nonzero(known)[1]))
     return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values[known]))
-
-
-def _money_columns(costs: Sequence[Cost]) -> dict[str, Any]:
-    statuses, totals, lows, highs, by_class, price_ids, reasons = map(list, zip(*costs, strict=True))
-    columns: dict[str, Any] = {"cost_usd": array(Kind.MONEY_OR_NULL, totals)}
-    for name, amounts in (("cost_low_usd", lows), ("cost_high_usd", highs)):
-        same = all(map(is_, amounts, totals))
-        columns[name] = columns["cost_usd"] if same else array(Kind.MONEY_OR_NULL, amounts)
-    columns["cost_status"] = array(Kind.WORD, statuses)
-    columns["cost_reason"] = array(Kind.WORD, reasons)
-    columns["class_cost_usd"] = array(Kind.MONEY_MAP, by_class)
-    columns["price_id"] = array(Kind.WORD, price_ids)
-    return columns
 
 
 def _usages(batch: Batch) -> Sequence[Usage]:

@@ -15,7 +15,7 @@ from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
 from spanledger.semconv.prices.contracts import Call, Listed, compose
 from spanledger.semconv.prices.overrides import Commitment, Overrides
-from spanledger.semconv.prices.quick import Pricer, pricer
+from spanledger.semconv.prices.quick import FlatRates, Pricer, flat_rates, pricer
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
 from spanledger.semconv.sheet import columns
@@ -182,6 +182,33 @@ class PriceBook:
             append(price(usage, at_ns, limit))
         return costs
 
+    def flat_rates(self, seen: Observation, first_ns: int, last_ns: int) -> FlatRates | None:
+        """By which rates `price_many` prices calls like this one that report text alone; ``None`` where it takes more.
+
+        Args:
+            seen: one of the calls; the others have its provider, models, tier, batch flag, organisation and project.
+            first_ns, last_ns: when the first and the last of them started, ns since the epoch, UTC.
+        """
+        if first_ns < _EARLIEST_NS:
+            return None
+        key = self._key(seen)
+        if key not in self._resolved.pricers:
+            self._resolve(key)
+        plan = self._resolved.plans.get(key)
+        return None if plan is None else flat_rates(plan, first_ns, last_ns)
+
+    def _key(self, seen: Observation) -> _Key:
+        requested, answered = seen.request_model, seen.response_model
+        return (
+            seen.provider,
+            answered or requested,
+            requested if answered else "",
+            seen.service_tier,
+            seen.is_batch,
+            seen.org_id if seen.org_id in self._orgs else "",
+            seen.project if seen.project in self._projects else "",
+        )
+
     def explain(self, cost: Cost) -> list[str]:
         """A cost's arithmetic, line by line: quantities, rates, where the rates come from, what is in doubt."""
         return explain.lines(cost, self.snapshot(cost.price_id) if cost.price_id else None)
@@ -254,8 +281,10 @@ class PriceBook:
             found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
         if len(resolved.pricers) >= _CACHE_LIMIT:
             resolved.pricers.clear()
+            resolved.plans.clear()
             self._snapshots.clear()
             self._has_all_snapshots = False
+        resolved.plans[key] = found
         price = resolved.pricers[key] = pricer(found)
         if not isinstance(found, str):
             self._snapshots.update((snapshot.price_id, snapshot) for snapshot in found.snapshots())
@@ -293,12 +322,13 @@ class PriceBook:
 class _Resolved:
     """What was resolved from one edition of the base data. Replaced as a whole when the data changes."""
 
-    __slots__ = ("base", "models", "pricers")
+    __slots__ = ("base", "models", "plans", "pricers")
 
     def __init__(self, base: BaseBook | None) -> None:
         self.base = base
         self.models: Final[dict[tuple[str, str], Schedules | str]] = {}
         self.pricers: Final[dict[_Key, Pricer]] = {}
+        self.plans: Final[dict[_Key, Schedule | str]] = {}
 
     def loaded(self) -> BaseBook:
         if self.base is None:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.money import CONTEXT
@@ -170,3 +170,39 @@ def _of_tariff(tariff: Tariff) -> Pricer:
         return _new(Cost, (_LIST, total, total, total, by_class, price_id, note))
 
     return price
+
+
+class FlatRates(NamedTuple):
+    """What fully reported text costs by multiplication alone, whatever else the call says.
+
+    Attributes:
+        input_uncached, cache_read, output_text: dollars for one token; ``None`` without a rate.
+        prompt_limit: up to so many prompt tokens; ``None`` for any number.
+        price_id, note: as in `Cost`.
+    """
+
+    input_uncached: Decimal | None
+    cache_read: Decimal | None
+    output_text: Decimal | None
+    prompt_limit: int | None
+    price_id: str
+    note: str
+
+
+def flat_rates(plan: Schedule | str, first_ns: int, last_ns: int) -> FlatRates | None:
+    """The rates of calls that started in ``[first_ns, last_ns]``; ``None`` where pricing them takes more than that."""
+    if isinstance(plan, str):
+        return None
+    tariff = plan.only
+    if tariff is None:
+        starts = [day_ns(day) for day in plan.days]
+        at = bisect_right(starts, first_ns)
+        of_days = plan.plan_on((None, *plan.days)[at])
+        if at != bisect_right(starts, last_ns) or not isinstance(of_days, Tariff):
+            return None
+        tariff = of_days
+    flat = tariff.base
+    if tariff.doubt or flat.per_request is not None:
+        return None
+    uncached, read, *_, text, _ = flat.usual
+    return FlatRates(uncached, read, text, tariff.over[0][0] if tariff.over else None, flat.price_id, tariff.note)
