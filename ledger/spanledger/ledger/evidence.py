@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from spanledger.ledger.columns import MONEY_TYPE, OBSERVATIONS, OBSERVED, TOKEN_
 from spanledger.ledger.keys import U64
 from spanledger.semconv.money import MoneyError, to_ledger
 from spanledger.semconv.observation import Observation, Role, ToolCall
-from spanledger.semconv.sheet import Chosen, columns, turned
+from spanledger.semconv.sheet import Chosen, columns
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage
 
 I64 = NDArray[np.int64]
@@ -314,18 +313,19 @@ _MADE_SPECIALLY: Final = frozenset(
         "claimed_cost_usd",
     }
 )
-_OTHERS: Final = ("exact_cost_usd", "claimed_cost_usd", "tool_calls", "notes", "usage")
+_OF_USAGE: Final = (*TOKEN_CLASS_COLUMNS, "counts", "partial", "estimated")
+_OTHERS: Final = ("exact_cost_usd", "claimed_cost_usd", "tool_calls", "notes", *(f"usage.{n}" for n in _OF_USAGE))
 _PLAIN: Final = tuple(column for column in OBSERVED if column.name not in _MADE_SPECIALLY)
 _SAID: Final = (*(column.name for column in _PLAIN), *_OTHERS)
-_of_usage: Final = attrgetter(*TOKEN_CLASS_COLUMNS, "counts", "partial", "estimated")
 
 
 def _observed_columns(observations: Sequence[Observation]) -> dict[str, Any]:
     if not observations:
         return {column.name: array(column.kind, []) for column in OBSERVED}
-    *fields, exact, claimed, tool_calls, notes, usages = columns(observations, _SAID)
+    said = columns(observations, _SAID)
+    fields, (exact, claimed, tool_calls, notes) = said[: len(_PLAIN)], said[len(_PLAIN) : -len(_OF_USAGE)]
+    *classes, counts, partial, estimated = said[-len(_OF_USAGE) :]
     made = {column.name: array(column.kind, values) for column, values in zip(_PLAIN, fields, strict=True)}
-    *classes, counts, partial, estimated = turned(_of_usage, usages)
     for name, values in zip(TOKEN_CLASS_COLUMNS, classes, strict=True):
         made[name] = array(Kind.COUNT_OR_NULL, values)
     made["usage_counts"] = array(Kind.COUNT_MAP, counts)

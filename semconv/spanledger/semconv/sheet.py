@@ -12,7 +12,9 @@ from operator import attrgetter
 from typing import Any, Final, overload
 
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.usage import Usages
 
+_OF_USAGE: Final = "usage."
 _EMPTY: Final = Observation()
 _DEFAULTS: Final[Mapping[str, Any]] = {f.name: getattr(_EMPTY, f.name) for f in fields(Observation)}
 
@@ -46,7 +48,10 @@ class Sheet:
         return Sheet(min(stop, self.size) - start, self.same, columns)
 
     def column(self, name: str) -> Sequence[Any]:
-        """One field of all."""
+        """One field of all; ``usage.cache_read`` and the like, too."""
+        if name.startswith(_OF_USAGE):
+            usages, field_ = self.column("usage"), name[len(_OF_USAGE) :]
+            return usages.column(field_) if isinstance(usages, Usages) else list(map(attrgetter(field_), usages))
         values = self.columns.get(name)
         return values if values is not None else [self.same.get(name, _DEFAULTS[name])] * self.size
 

@@ -7,10 +7,10 @@ totals can be derived. A class that was not reported is ``None`` (unknown), neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, overload
 
 INPUT_CLASSES: Final = (
     "input_uncached",
@@ -101,3 +101,86 @@ def known_sum(*parts: int | None) -> int | None:
     """The sum of the known parts, or ``None`` when all are unknown."""
     known = [part for part in parts if part is not None]
     return sum(known) if known else None
+
+
+class _Twin:
+    """A `Usage` in the making.
+
+    A frozen dataclass sets each field through ``object.__setattr__``, which is most of the cost of reading a span. The
+    twin has the same slots, is filled like any object and then becomes a `Usage`.
+    """
+
+    __slots__ = Usage.__slots__  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
+
+    def __init__(
+        self,
+        uncached: int | None,
+        read: int | None,
+        write: int | None,
+        short: int | None,
+        long: int | None,
+        audio: int | None,
+        image: int | None,
+        text: int | None,
+        reasoning: int | None,
+        speech: int | None,
+        drawn: int | None,
+        counts: Mapping[str, int],
+        partial: bool,
+        estimated: bool,
+    ) -> None:
+        self.input_uncached = uncached
+        self.cache_read = read
+        self.cache_write = write
+        self.cache_write_5m = short
+        self.cache_write_1h = long
+        self.input_audio = audio
+        self.input_image = image
+        self.output_text = text
+        self.reasoning = reasoning
+        self.output_audio = speech
+        self.output_image = drawn
+        self.counts = counts
+        self.partial = partial
+        self.estimated = estimated
+
+
+def usage_of(*values: Any) -> Usage:
+    """A `Usage` of all its fields in their order, in a third of the time that the class itself takes."""
+    twin: Any = _Twin(*values)
+    twin.__class__ = Usage
+    return twin  # type: ignore[no-any-return]
+
+
+class Usages(Sequence[Usage]):
+    """Usages that know the same classes and nothing else, as columns; a `Usage` is made when one is asked for."""
+
+    def __init__(self, size: int, classes: Mapping[str, Sequence[int]]) -> None:
+        """
+        Args:
+            size: how many.
+            classes: token class → its counts.
+        """
+        self._size = size
+        self._classes = classes
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, at: int) -> Usage: ...
+    @overload
+    def __getitem__(self, at: slice) -> Usages: ...
+    def __getitem__(self, at: int | slice) -> Usage | Usages:
+        if isinstance(at, slice):
+            return Usages(len(range(*at.indices(self._size))), {n: column[at] for n, column in self._classes.items()})
+        known = {name: column[at] for name, column in self._classes.items()}
+        return usage_of(*map(known.get, TOKEN_CLASSES), _NO_COUNTS, False, False)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One field of all."""
+        found = self._classes.get(name)
+        return found if found is not None else [getattr(_EMPTY, name)] * self._size
+
+
+_EMPTY: Final = Usage()

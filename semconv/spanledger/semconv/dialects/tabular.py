@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import add, gt, ne, sub
 from typing import Any, Final
 
 from spanledger.semconv.dialects import reader, tokens
@@ -21,7 +22,7 @@ from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import SpanTable
 from spanledger.semconv.sheet import Sheet
-from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage, Usages
 
 _COPIED_TEXTS: Final = frozenset(("response_id", "request_id", "session_id", "user_id", "team_id", "feature"))
 """Texts that no rule decides by, except whether there is one; an id that `reader.repair` would move is unusual."""
@@ -32,6 +33,7 @@ SMALL_OUTPUT: Final = 8
 """Up to so many output tokens, rules look at the count itself: zeros that mean unknown, streams that broke off."""
 _LEAST_ALIKE: Final = 8
 """Spans for each combination of words, on average, from which on a table is worth its while."""
+_AMBIGUOUS: Final = "ambiguous_input"
 _CLASSES: Final = frozenset(TOKEN_CLASSES)
 _FIELDS: Final = tuple(f.name for f in fields(Observation) if f.name not in ("org_id", "received_ns"))
 
@@ -230,7 +232,7 @@ def _move_exact(columns: dict[str, Sequence[Any]], kinds: Sequence[_Kind | None]
 
 def _usages(
     counts: Mapping[str, Sequence[int]], kinds: Sequence[_Kind | None], kind_of: Sequence[int], first: Mapping[int, int]
-) -> tuple[list[Usage], list[tuple[str, ...]]]:
+) -> tuple[Sequence[Usage], list[tuple[str, ...]]]:
     """The usage of each row, from the counts that it reports, and its notes: its kind's, and those of its usage.
 
     Args:
@@ -239,6 +241,17 @@ def _usages(
         kind_of: the kind of each row.
         first: the place of each kind's first row.
     """
+    ways = {
+        (kind.draft.input_holds_cache, kind.draft.output_holds_reasoning, kind.draft.partial, kind.draft.estimated)
+        for kind in kinds
+        if kind is not None
+    }
+    if len(ways) == 1:
+        [(holds_cache, holds_reasoning, partial, estimated)] = ways
+        quick = None if partial or estimated else _split(counts, holds_cache, holds_reasoning)
+        if quick is not None:
+            split, ambiguous = quick
+            return split, _notes(kinds, kind_of, first, [(_AMBIGUOUS,) if at else () for at in ambiguous])
     slots = tuple(counts)
     holds = [
         (None, None, False, False)
@@ -262,13 +275,50 @@ def _usages(
             )
         )
         own_notes.append(notes)
+    return usages, _notes(kinds, kind_of, first, own_notes)
+
+
+def _notes(
+    kinds: Sequence[_Kind | None], kind_of: Sequence[int], first: Mapping[int, int], own: Sequence[Sequence[str]]
+) -> list[tuple[str, ...]]:
+    """The notes of each row: its kind's words', and its own usage's."""
     of_words: list[tuple[str, ...]] = [
-        () if kind is None else kind.seen.notes[: len(kind.seen.notes) - len(own_notes[first[number]])]
+        () if kind is None else kind.seen.notes[: len(kind.seen.notes) - len(own[first[number]])]
         for number, kind in enumerate(kinds)
     ]
-    return usages, [
-        (*of_words[kind], *notes) if notes else of_words[kind] for notes, kind in zip(own_notes, kind_of, strict=True)
-    ]
+    return [(*of_words[kind], *notes) if notes else of_words[kind] for notes, kind in zip(own, kind_of, strict=True)]
+
+
+def _split(
+    counts: Mapping[str, Sequence[int]], holds_cache: bool | None, holds_reasoning: bool | None
+) -> tuple[Usages, Sequence[object]] | None:
+    """`tokens.disjoint` of whole columns, for what nearly all are; and where what input holds is ambiguous.
+
+    ``None`` where anything contradicts, or arithmetic has to decide.
+    """
+    if not {"input", "output"} <= counts.keys() <= {"input", "output", "cache_read", "reasoning", "total"}:
+        return None
+    inputs, outputs = counts["input"], counts["output"]
+    read, reasoning, total = counts.get("cache_read"), counts.get("reasoning"), counts.get("total")
+    classes = {"input_uncached": inputs, "output_text": outputs}
+    ambiguous: Sequence[object] = ()
+    if total is not None and any(map(ne, total, map(add, inputs, outputs))):
+        return None
+    if read is not None:
+        classes["cache_read"] = read
+        if any(read):
+            if holds_cache is False or any(map(gt, read, inputs)):
+                return None
+            if holds_cache is None and total is None:
+                ambiguous = read
+            classes["input_uncached"] = list(map(sub, inputs, read))
+    if reasoning is not None:
+        classes["reasoning"] = reasoning
+        if any(reasoning):
+            if not holds_reasoning or any(map(gt, reasoning, outputs)):
+                return None
+            classes["output_text"] = list(map(sub, outputs, reasoning))
+    return Usages(len(inputs), classes), ambiguous or bytes(len(inputs))
 
 
 def _exact_usages(

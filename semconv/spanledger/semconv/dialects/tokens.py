@@ -7,9 +7,9 @@ none can say, arithmetic decides, and what arithmetic leaves open is noted, neve
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableSequence
-from typing import Any, Final
+from typing import Final
 
-from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+from spanledger.semconv.usage import TOKEN_CLASSES, Usage, usage_of
 
 COUNTS: Final = (
     "input",
@@ -32,57 +32,9 @@ EMPTY: Final = Usage()
 _NO_COUNTS: Final = EMPTY.counts
 
 
-class _Twin:
-    """A `Usage` in the making.
-
-    A frozen dataclass sets each field through ``object.__setattr__``, which is most of the cost of reading a span. The
-    twin has the same slots, is filled like any object and then becomes a `Usage`.
-    """
-
-    __slots__ = Usage.__slots__  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue, reportUnknownVariableType]
-
-    def __init__(
-        self,
-        uncached: int | None,
-        read: int | None,
-        write: int | None,
-        short: int | None,
-        long: int | None,
-        audio: int | None,
-        image: int | None,
-        text: int | None,
-        reasoning: int | None,
-        speech: int | None,
-        drawn: int | None,
-        counts: Mapping[str, int],
-        partial: bool,
-        estimated: bool,
-    ) -> None:
-        self.input_uncached = uncached
-        self.cache_read = read
-        self.cache_write = write
-        self.cache_write_5m = short
-        self.cache_write_1h = long
-        self.input_audio = audio
-        self.input_image = image
-        self.output_text = text
-        self.reasoning = reasoning
-        self.output_audio = speech
-        self.output_image = drawn
-        self.counts = counts
-        self.partial = partial
-        self.estimated = estimated
-
-
-def _usage(*values: Any) -> Usage:
-    made: Any = _Twin(*values)
-    made.__class__ = Usage
-    return made  # type: ignore[no-any-return]
-
-
 def from_classes(classes: Mapping[str, int], counts: Mapping[str, int]) -> Usage:
     """A `Usage` of classes that are disjoint already."""
-    return _usage(*map(classes.get, TOKEN_CLASSES), counts or _NO_COUNTS, False, False)
+    return usage_of(*map(classes.get, TOKEN_CLASSES), counts or _NO_COUNTS, False, False)
 
 
 def disjoint(
@@ -120,7 +72,7 @@ def disjoint(
         and (reasoning or 0) <= total_out
         and get("total", total_in + total_out) == total_in + total_out
     ):
-        return _usage(
+        return usage_of(
             total_in - (read or 0), read, None, None, None, None, None, total_out - (reasoning or 0), reasoning,
             None, None, _NO_COUNTS, partial, estimated,
         )  # fmt: skip
@@ -181,7 +133,7 @@ def disjoint(
         else:
             speech = drawn = None
     searches = get("web_searches")
-    return _usage(
+    return usage_of(
         uncached, read, write, short, long, audio, image, visible, reasoning, speech, drawn,
         {"web_searches": searches} if searches else _NO_COUNTS, partial, estimated,
     )  # fmt: skip
