@@ -124,7 +124,8 @@ def stock_decode(body: bytes) -> int:
 def stages(args: argparse.Namespace) -> None:
     from spanledger.collector.decode import Decoder, check_protobuf
     from spanledger.collector.signals import Signal
-    from spanledger.semconv.dialects import Dialects
+    from spanledger.semconv.dialects import Dialects, Reading
+    from spanledger.semconv.records import SpanTable
 
     bodies = requests(args.requests, args.spans)
     decoder, dialects = Decoder(), Dialects()
@@ -138,11 +139,27 @@ def stages(args: argparse.Namespace) -> None:
     def read(body: bytes) -> int:
         return sum(dialects.read_span(span) is not None for span in decoder.spans(body))
 
+    def tables(body: bytes) -> int:
+        return sum(len(part) if isinstance(part, SpanTable) else 1 for part in decoder.parts(body))
+
+    def read_tables(body: bytes) -> int:
+        count = 0
+        for part in decoder.parts(body):
+            if not isinstance(part, SpanTable):
+                count += dialects.read_span(part) is not None
+                continue
+            reading = dialects.read_table(part) or Reading(unusual=range(len(part)))
+            count += len(reading.sheet or ())
+            count += sum(dialects.read_span(part.record(row)) is not None for row in reading.unusual)
+        return count
+
     work: tuple[tuple[str, Callable[[bytes], int]], ...] = (
         ("stock classes, attributes as dict", stock_decode),
         ("check before the answer", check),
-        ("decode", decode),
-        ("decode and read into observations", read),
+        ("decode, span by span", decode),
+        ("decode into tables", tables),
+        ("decode and read, span by span", read),
+        ("decode and read, in tables", read_tables),
     )
     for name, run in work:
         best = 0.0
