@@ -181,6 +181,17 @@ def test_mistral_batches_over_many_pages(ledger, clock, org):
     assert calls(ledger, org, columns) == [("mistral", "mistral-large-2512", "job-100", True, 60, 40)]
 
 
+def test_a_list_of_jobs_that_repeats_its_page_ends(ledger, clock, org):
+    """A hundred jobs again and again, whatever page is asked for."""
+    batches = FakeMistralBatches()
+    job = {"object": "batch", "endpoint": "/v1/chat/completions", "created_at": DONE - 9000, "status": "RUNNING"}
+    batches.jobs = [{**job, "id": f"job-{number % 100}"} for number in range(100_000)]
+    keys = {"ADMIN_KEY": "mistral-admin-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeMistral(), batches), keys)
+    (report,) = made.sync(connection(org, "mistral", keys), streams=frozenset({"batches"}))
+    assert (report.state, len(batches.asked("/jobs"))) == (State.OK, 2)
+
+
 def test_xai_batches_say_what_each_call_was_charged(ledger, clock, org):
     """Ticks become the call's exact cost; reasoning that the total counts apart is output; failures leave nothing."""
     batches = FakeXaiBatches()

@@ -39,7 +39,7 @@ from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
 from spanledger.reconciler.meters.azure import read_meter
 from spanledger.reconciler.secrets.secret import Redactor, Secret
-from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
+from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, follow
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
 
@@ -445,27 +445,28 @@ class _BlobExports:
             )
 
     def _names(self, api: Api, container: str, prefix: str) -> Iterator[str]:
-        marker = ""
-        while True:
-            params = (("restype", "container"), ("comp", "list"), ("prefix", prefix))
-            response = api.send(
-                ApiRequest(
-                    path=f"/{container}",
-                    params=(*params, *((("marker", marker),) if marker else ())),
-                    reads="bytes",
-                    headers=_BLOB_HEADERS,
-                    permission=BLOB_PERMISSION,
-                )
-            )
-            try:
-                document = ElementTree.fromstring(response.body)  # noqa: S314 - from the storage account itself
-            except ElementTree.ParseError as error:
-                raise ShapeError(f"Azure's blob list is not XML: {error}") from None
-            yield from (name.text or "" for name in document.iter("Name"))
-            following = document.findtext("NextMarker") or ""
-            if not following or following == marker:
-                return
-            marker = following
+        opening = ApiRequest(
+            path=f"/{container}",
+            params=(("restype", "container"), ("comp", "list"), ("prefix", prefix)),
+            reads="bytes",
+            headers=_BLOB_HEADERS,
+            permission=BLOB_PERMISSION,
+        )
+        for page in follow(api, opening, _next_names):
+            yield from (name.text or "" for name in _blob_list(page).iter("Name"))
+
+
+def _blob_list(page: Page) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(page.body)  # noqa: S314 - from the storage account itself
+    except ElementTree.ParseError as error:
+        raise ShapeError(f"Azure's blob list is not XML: {error}") from None
+
+
+def _next_names(page: Page) -> ApiRequest | None:
+    marker = _blob_list(page).findtext("NextMarker") or ""
+    kept = tuple(pair for pair in page.request.params if pair[0] != "marker")
+    return replace(page.request, params=(*kept, ("marker", marker))) if marker else None
 
 
 def _container(address: str) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from spanledger.reconciler.connectors.batch_usage import openai_usage
-from spanledger.reconciler.documents import Json, load, maybe_obj, obj, objects, quantity, text, unix_time
+from spanledger.reconciler.connectors.lists import listed
+from spanledger.reconciler.documents import Json, load, maybe_obj, obj, quantity, text, unix_time
 from spanledger.reconciler.errors import RetryableSyncError, State
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.auth import Auth
@@ -42,23 +43,15 @@ class OpenAIBatches:
 
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         del unsettled
-        there, after = replace(api, auth=self.auth), ""
-        while True:
-            params = (("limit", "100"), *((("after", after),) if after else ()))
-            response = there.send(ApiRequest(path="/batches", params=params, permission=PERMISSION))
-            document = obj(response.document, "OpenAI's batches")
-            for batch in objects(document.get("data"), "batches"):
-                if unix_time(batch.get("created_at"), "created_at") < since:
-                    return  # newest first
-                file = text(batch.get("output_file_id"))
-                if text(batch.get("status")) in ENDED and file:
-                    ended = batch.get("completed_at") or batch.get("expired_at") or batch.get("cancelled_at")
-                    instant = unix_time(ended or batch.get("created_at"), "completed_at")
-                    yield Unit(f"{text(batch.get('id'))}/{file}/{text(batch.get('endpoint'))}", instant)
-            last = text(document.get("last_id"))
-            if not document.get("has_more") or not last or last == after:
-                return
-            after = last
+        there = replace(api, auth=self.auth)
+        for batch in listed(there, "/batches", cursor="after", permission=PERMISSION):
+            if unix_time(batch.get("created_at"), "created_at") < since:
+                return  # newest first
+            file = text(batch.get("output_file_id"))
+            if text(batch.get("status")) in ENDED and file:
+                ended = batch.get("completed_at") or batch.get("expired_at") or batch.get("cancelled_at")
+                instant = unix_time(ended or batch.get("created_at"), "completed_at")
+                yield Unit(f"{text(batch.get('id'))}/{file}/{text(batch.get('endpoint'))}", instant)
 
     def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
         there = replace(api, auth=self.auth)
