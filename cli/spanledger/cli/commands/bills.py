@@ -34,6 +34,9 @@ def import_(
     mapping: Annotated[Path | None, option("--mapping", "A file (TOML) that says which column means what.")] = None,
     provider: Annotated[str, option("--provider", "Who bills, where the rows do not say (openai, cohere, ...).")] = "",
     currency: Annotated[str, option("--currency", "Currency of amounts without one (USD, EUR, ...).")] = "",
+    decimal: Annotated[
+        str, option("--decimal", "Decimal sign of numbers in CSVs that can be read in two ways: . or ,")
+    ] = "",
     part: Annotated[str, option("--part", "Name of one of several bills of the same months.")] = "",
     all_services: Annotated[bool, option("--all-services", "Keep a cloud's rows that are no model use.")] = False,
     dry_run: Annotated[bool, option("--dry-run", "Show what each row becomes, and change nothing.")] = False,
@@ -50,7 +53,12 @@ def import_(
     from spanledger.reconciler.files.formats import FormatOptions
 
     how = FormatOptions(
-        format=file_format, mapping=mapping, provider=provider, currency=currency, all_services=all_services
+        format=file_format,
+        mapping=mapping,
+        provider=provider,
+        currency=currency,
+        decimal=decimal,
+        all_services=all_services,
     )
     missing = [path for path in paths if not path.is_file()]
     if missing:

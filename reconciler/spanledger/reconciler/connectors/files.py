@@ -36,6 +36,9 @@ class Files(Connector):
             Setting(name="provider", help="who bills, where the rows do not say: openai, cohere, ..."),
             Setting(name="currency", help="of amounts without one: USD, EUR, ..."),
             Setting(
+                name="decimal", help="decimal sign of numbers that can be read in two ways", choices=("", ".", ","),
+            ),
+            Setting(
                 name="all_services", help="keep a cloud's rows that are no model use", default="off",
                 choices=("off", "on"),
             ),
@@ -80,6 +83,7 @@ def _options(settings: Mapping[str, str]) -> FormatOptions:
         mapping=Path(settings["mapping"]) if settings.get("mapping") else None,
         provider=settings.get("provider", ""),
         currency=settings.get("currency", ""),
+        decimal=settings.get("decimal", ""),
         all_services=settings["all_services"] == "on",
     )
 
