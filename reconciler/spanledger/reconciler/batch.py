@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -159,6 +160,19 @@ class LineBuffer:
                 tuple(dimensions.items()),
             )
         )
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        """How many lines each slot has so far, and their digest: for `added`."""
+        return {slot: (content.lines, content.digest) for slot, content in self.slots.items()}
+
+    def added(self, before: Mapping[str, tuple[int, int]]) -> frozenset[tuple[str, int, int]]:
+        """What each slot got since ``before``: equal for equal lines, empty for none."""
+        found: set[tuple[str, int, int]] = set()
+        for slot, content in self.slots.items():
+            lines, digest = before.get(slot, (0, 0))
+            if content.lines != lines:
+                found.add((slot, content.lines - lines, (content.digest - digest) & _HASH_MASK))
+        return frozenset(found)
 
     def _times(self, instant: datetime) -> str:
         """An instant as text; a pull has few different ones."""

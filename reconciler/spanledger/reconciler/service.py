@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from spanledger.reconciler.reparse import Reparser
 from spanledger.reconciler.secrets.envelope import Keyring, Place, keyring_from
 from spanledger.reconciler.secrets.references import Resolver
 from spanledger.reconciler.secrets.secret import Secret
+from spanledger.reconciler.slices import always
 from spanledger.reconciler.store import BillStore
 from spanledger.reconciler.store import Place as SlotPlace
 from spanledger.reconciler.streams import Context, Stream
@@ -162,7 +164,9 @@ class Bills:
                 with self.opener.open(connection) as opened:
                     if connection.account:
                         _check_account(connection, opened.connector.identify(opened.opening, opened.api))
-                    engine = Engine(self.store, self.clock, fx=self.rates())
+                    # A connection that is not kept cannot have been removed.
+                    go_on = partial(self._still_there, connection) if connection.created_at else always
+                    engine = Engine(self.store, self.clock, fx=self.rates(), go_on=go_on)
                     source = opened.source()
                     extra = opened.connector.observation_streams(opened.opening, opened.api)
                     names = frozenset(stream.name for stream in extra)
@@ -369,6 +373,15 @@ class Bills:
             ingest=ingest,
             org_id=connection.org_id,
             connection=connection.name,
+        )
+
+    def _still_there(self, connection: Connection) -> None:
+        """Raises `PermanentSyncError`: the connection was removed, or made anew, since it was read."""
+        for each in self.connections.all(connection.org_id):
+            if each.name == connection.name and each.created_at == connection.created_at:
+                return
+        raise PermanentSyncError(
+            State.DEGRADED, f"{connection.name} was removed meanwhile; nothing more was taken over"
         )
 
     def _lock_of(self, connection: Connection) -> threading.Lock:

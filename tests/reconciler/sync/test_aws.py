@@ -150,6 +150,38 @@ def test_cur_reads_exactly_the_manifests_files(rig):
     ]  # fmt: skip
 
 
+def test_a_month_whose_export_is_gone_keeps_its_bill(rig):
+    """A bucket's lifecycle removes old exports, and a deeper pull finds nothing there: what was billed stays billed."""
+    fake = FakeS3()
+    for month in ("10", "11"):
+        data = f"bucket/cur/llm/data/BILLING_PERIOD=2026-{month}/llm-00001.csv.gz"
+        manifest = f"bucket/cur/llm/metadata/BILLING_PERIOD=2026-{month}/llm-Manifest.json"
+        fake.objects[manifest] = json.dumps({"dataFiles": [f"s3://{data}"]}).encode()
+        fake.objects[data] = cur_csv(
+            {
+                "bill_billing_period_start_date": f"2026-{month}-01T00:00:00Z",
+                "line_item_usage_start_date": f"2026-{month}-03T10:00:00Z",
+                "line_item_usage_end_date": f"2026-{month}-03T11:00:00Z",
+            }
+        )
+    made = rig(
+        fake,
+        "aws_bedrock",
+        settings={"access_key_id": KEY_ID, "source": "cur", "export": "s3://bucket/cur/llm"},
+        secrets={"secret_access_key": SECRET},
+    )
+    made.sync("2026-09-01")
+    before = made.lines()
+    assert len(before) == 2
+    for name in [name for name in fake.objects if "2026-10" in name]:
+        del fake.objects[name]
+    made.clock.advance(days=1)
+    report = made.sync("2026-09-01")["cost"]
+    assert (report.state, report.notes["kept_without_an_export"]) == (State.OK, 1)
+    assert "1 lines kept without an export" in report.detail
+    assert made.lines() == before
+
+
 def test_focus_parquet_in_a_folder(rig, tmp_path: Path):
     """Decimal and floating-point columns of Parquet arrive with the digits that were written."""
     folder = tmp_path / "data" / "BILLING_PERIOD=2026-11"

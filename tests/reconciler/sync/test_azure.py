@@ -180,3 +180,20 @@ def test_an_export_folder_on_this_machine(rig, tmp_path: Path):
     made = rig(None, "azure_openai", settings=settings, hosts={"x": FakeEntra()})
     made.sync()
     assert made.lines("amount, model, token_class") == [(9, "our-fine-tune", "input_audio")]
+
+
+def test_an_export_folder_that_is_not_there_changes_nothing(rig, tmp_path: Path):
+    """A disk that is not mounted is no empty bill."""
+    for name, body in export("aaa", "2026-11-19T07:00:00Z", focus("9")).items():
+        path = tmp_path / "exported" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    settings = {"source": "export", "export": str(tmp_path / "exported")}
+    made = rig(None, "azure_openai", settings=settings, hosts={"x": FakeEntra()})
+    made.sync()
+    (tmp_path / "exported").rename(tmp_path / "unmounted")
+    report = made.sync()["cost"]
+    assert (report.state, "is not a folder" in report.detail) == (State.DEGRADED, True)
+    (tmp_path / "exported").mkdir()
+    assert made.sync()["cost"].notes["kept_without_an_export"] == 1
+    assert made.total() == 9

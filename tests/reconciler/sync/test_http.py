@@ -217,6 +217,26 @@ def test_a_key_that_was_copied_with_more_is_refused_before_it_is_sent(rig, key):
     assert not fake.questions
 
 
+def test_a_page_that_comes_twice_is_no_second_charge(rig):
+    """Under ever new cursors; empty pages may repeat."""
+    fake = FakeOpenAI()
+    made = rig(fake, "openai", secrets={"admin_key": fake.key})
+    start = 1794960000
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86400, "results": []}
+    empty = [{"object": "page", "data": [bucket], "has_more": True, "next_page": f"page_{n}"} for n in range(3)]
+    full = {**bucket, "results": [cost("gpt-4o, input", "1.5"), cost("gpt-4o, output", "0.5")]}
+    pages = [*empty, {"object": "page", "data": [full], "has_more": True, "next_page": "page_a"}]
+    last = {"object": "page", "data": [bucket], "has_more": False, "next_page": None}
+    again = {"object": "page", "data": [full], "has_more": False, "next_page": None}
+    fake.fail_next(*map(answer, [*pages, last]))
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, made.total()) == (State.OK, 2)
+    fake.fail_next(*map(answer, [*pages, again]))
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, "sent a page of 2026-11-18 twice" in report.detail) == (State.DEGRADED, True)
+    assert made.total() == 2
+
+
 @pytest.mark.parametrize(("cursor", "ends"), [("after", ["a", "b", "a", "b"]), ("after_id", ["a", "a"])])
 def test_a_list_that_never_ends_is_left(rig, cursor, ends):
     """Cursors that stand still or go in a circle."""

@@ -382,6 +382,8 @@ def read_meters(path: Path) -> dict[str, tuple[str, str]]:
 def _local_exports(root: Path, api: Api, window: Window) -> Iterator[Export]:
     """The newest run of each billing period below a folder, by its manifest."""
     del api
+    if not root.is_dir():
+        raise PermanentSyncError(State.DEGRADED, f"--export {root} is not a folder")
     found: list[tuple[Json, Path]] = []
     for path in sorted(root.rglob("manifest.json")):
         try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from spanledger.reconciler.connector import Account, Connector, ConnectorSpec, Opening, Setting
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
-from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream
+from spanledger.reconciler.files.exports import EXPORT_POLICY, Export, ExportFile, ExportStream
 from spanledger.reconciler.files.formats import FORMATS, FormatOptions
 from spanledger.reconciler.files.mapped import presets
 from spanledger.reconciler.http.api import Api
@@ -62,6 +63,8 @@ class Files(Connector):
                 options=_options(settings),
                 store_api=_same,
                 permission="to read the folder",
+                # The folder is the whole bill: a file that is taken away takes its lines with it.
+                policy=replace(EXPORT_POLICY, by_period=False),
             ),
         )
 

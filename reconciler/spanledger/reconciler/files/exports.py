@@ -30,6 +30,7 @@ EXPORT_POLICY: Final = Policy(
     grain=Grain.MONTH,
     final_after=timedelta(days=10),
     deep_days=(3, 7, 10),
+    by_period=True,
 )
 """The current and the previous billing period, every night."""
 
