@@ -140,12 +140,17 @@ class AzureOpenAI(Connector):
         code = text(maybe_obj(maybe_obj(response.document).get("error")).get("code"))
         if response.status == 401:
             return Verdict(State.AUTH_FAILED, False, f"Azure refused the token ({code}): {excerpt(response)}")
-        if response.status in (403, 404) and response.request.permission:
-            need = response.request.permission
+        need, said = response.request.permission, excerpt(response)
+        if response.status == 404 and need == PERMISSION:
             return Verdict(
-                State.PERMISSION_MISSING, False, f"Azure refused ({code or response.status}); it needs {need}: "
-                f"{excerpt(response)}",
-            )  # fmt: skip
+                State.PERMISSION_MISSING,
+                False,
+                f"Azure does not know the scope, or hides it ({code or 404}): check --scope; it needs {need}: {said}",
+            )
+        if response.status in (403, 404) and need:
+            return Verdict(
+                State.PERMISSION_MISSING, False, f"Azure refused ({code or response.status}); it needs {need}: {said}"
+            )
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
@@ -305,9 +310,11 @@ class _Query:
         if not meter.token_class:
             context.notes["unclassified"] += 1
         units = quantity(cells.get("UsageQuantity", cells.get("totalQuantity")))
-        is_tokens = meter.token_class not in ("", "provisioned_hours")
+        # The query cannot ask for the unit of measure beside resource and meter: where the name does not say it, the
+        # number of tokens is unknown.
+        is_tokens = meter.token_class not in ("", "provisioned_hours") and meter.tokens_per_unit is not None
         resource = text(cells.get("ResourceId")).lower()
-        used = units * meter.tokens_per_unit if units is not None and is_tokens else units
+        used = units * (meter.tokens_per_unit or 1) if units is not None and is_tokens else units
         return BillLine(
             kind=Kind.COST,
             start=start,
@@ -321,7 +328,7 @@ class _Query:
             is_batch=meter.is_batch,
             line_item=name,
             quantity=used,
-            unit="tokens" if is_tokens else "units" if units is not None else "",
+            unit="" if units is None else "tokens" if is_tokens else "units",
             money=None if cost is None else Dollars.read(cost).money(currency),
             dimensions={
                 key: value

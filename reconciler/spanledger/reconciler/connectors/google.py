@@ -65,7 +65,8 @@ CHARGES: Final[Mapping[str, Charge]] = {
 }
 """``cost_type`` → charge."""
 
-_UNITS: Final = {"count": "tokens", "requests": "requests", "characters": "characters", "seconds": "seconds"}
+_COUNTED: Final[Mapping[str, str]] = {"web_searches": "searches", "map_searches": "searches", "": "count"}
+"""What a unit of ``count`` counts, where it is not tokens: by token class."""
 
 
 class Google(Connector):
@@ -131,6 +132,8 @@ class Google(Connector):
             return Verdict(State.PERMISSION_MISSING, False, f"BigQuery denied access; it needs {PERMISSION}: {said}")
         if reason == "notFound":
             return Verdict(State.DEGRADED, False, f"BigQuery does not find the table (or --location is wrong): {said}")
+        if reason == "bytesBilledLimitExceeded":
+            return Verdict(State.DEGRADED, False, f"the query would bill more than --max-bytes allows: {said}")
         if reason:
             return Verdict(State.DEGRADED, response.status >= 500, f"BigQuery refused the query ({reason}): {said}")
         return None
@@ -290,7 +293,7 @@ class _Export:
             is_batch=sku.is_batch,
             line_item=credit or description,
             quantity=used,
-            unit=_UNITS.get(unit, unit) if used is not None else "",
+            unit="" if used is None else _COUNTED.get(sku.token_class, "tokens") if unit == "count" else unit,
             money=None if amount is None else Dollars.read(text(amount)).money(currency),
             charge=charge,
             dimensions={
