@@ -28,6 +28,7 @@ from spanledger.reconciler.errors import ConfigError, PermanentSyncError, Retrya
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import ImportReport, import_files
 from spanledger.reconciler.fx import FxRates, Rate
+from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.observations import Harvester, Ingest, ObservationStream
 from spanledger.reconciler.opening import Opened, Opener, plain_client
 from spanledger.reconciler.planning import Depth
@@ -171,18 +172,16 @@ class Bills:
                     extra = opened.connector.observation_streams(opened.opening, opened.api)
                     names = frozenset(stream.name for stream in extra)
                     reports: list[StreamReport] = []
-                    if streams is None or not streams <= names:
+                    if streams is not None and not source.streams and not streams <= names:
+                        raise ConfigError(
+                            f"connection {connection.name} has no such stream; it has {', '.join(sorted(names))}"
+                        )
+                    if source.streams and (streams is None or not streams <= names):
                         reports = engine.sync(
                             source, since=since, until=until, depth=depth, streams=streams, progress=progress
                         )
-                    if self.ingest is not None:
-                        begin = None if since is None else datetime(since.year, since.month, since.day, tzinfo=UTC)
-                        reports += [
-                            self._harvester(connection, self.ingest).harvest(opened.api, stream, since=begin)
-                            for stream in extra
-                            if streams is None or stream.name in streams
-                        ]
-                    return reports
+                    wanted = [stream for stream in extra if streams is None or stream.name in streams]
+                    return [*reports, *self._calls(connection, wanted, opened.api, since, until or day)]
             except SyncError as error:
                 return [
                     StreamReport(
@@ -365,6 +364,19 @@ class Bills:
         )
         now = self.clock.now()
         return [_health(row, now) for row in found]
+
+    def _calls(
+        self, connection: Connection, streams: Sequence[ObservationStream], api: Api, since: date | None, until: date
+    ) -> list[StreamReport]:
+        """What is known of single calls; without a ledger at hand it is left to the process that has one."""
+        if self.ingest is None:
+            left = "left to the server that owns the ledger, which reads it with its next pull"
+            return [
+                StreamReport(stream=stream.name, since=since or until, until=until, detail=left) for stream in streams
+            ]
+        begin = None if since is None else datetime(since.year, since.month, since.day, tzinfo=UTC)
+        harvester = self._harvester(connection, self.ingest)
+        return [harvester.harvest(api, stream, since=begin) for stream in streams]
 
     def _harvester(self, connection: Connection, ingest: Ingest) -> Harvester:
         return Harvester(

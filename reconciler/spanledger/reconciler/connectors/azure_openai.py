@@ -28,16 +28,18 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
+from spanledger.reconciler.connectors.openai_batches import OpenAIBatches
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
-from spanledger.reconciler.http.auth import Auth, NoAuth
+from spanledger.reconciler.http.auth import Auth, HeaderAuth, NoAuth
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
 from spanledger.reconciler.meters.azure import read_meter
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.secrets.secret import Redactor, Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, follow
 from spanledger.reconciler.units import Dollars
@@ -48,6 +50,7 @@ T = TypeVar("T")
 
 API_VERSION: Final = "2025-03-01"
 PERMISSION: Final = "the role Cost Management Reader on the scope"
+BATCH_PERMISSION: Final = "a key of the Azure OpenAI resource that made the batches"
 BLOB_PERMISSION: Final = "the role Storage Blob Data Reader on the export's container"
 
 _QUERY_POLICY: Final = Policy(
@@ -104,10 +107,21 @@ class AzureOpenAI(Connector):
                 default="Cognitive Services,Azure OpenAI,Foundry Models",
             ),
             Setting(name="meters", help="CSV file of your own meter table: meter,model,token_class"),
+            Setting(
+                name="resource_url",
+                help="for batches: the resource's OpenAI endpoint, https://<resource>.openai.azure.com/openai/v1",
+            ),
             Setting(name="login_url", help="Entra's address", default="https://login.microsoftonline.com"),
             Setting(name="audience", help="of the access token", default="https://management.azure.com"),
         ),
-        secrets=(SecretSetting(name="client_secret", help="the app registration's client secret", required=False),),
+        secrets=(
+            SecretSetting(name="client_secret", help="the app registration's client secret", required=False),
+            SecretSetting(
+                name="api_key",
+                help="a key of the resource, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "In the Azure portal open Microsoft Entra ID > App registrations > New registration.",
             "Under Certificates & secrets create a client secret; note tenant id and application (client) id.",
@@ -139,7 +153,8 @@ class AzureOpenAI(Connector):
     def explain(self, response: ApiResponse) -> Verdict | None:
         code = text(maybe_obj(maybe_obj(response.document).get("error")).get("code"))
         if response.status == 401:
-            return Verdict(State.AUTH_FAILED, False, f"Azure refused the token ({code}): {excerpt(response)}")
+            what = "key" if response.request.permission == BATCH_PERMISSION else "token"
+            return Verdict(State.AUTH_FAILED, False, f"Azure refused the {what} ({code}): {excerpt(response)}")
         need, said = response.request.permission, excerpt(response)
         if response.status == 404 and need == PERMISSION:
             return Verdict(
@@ -190,6 +205,15 @@ class AzureOpenAI(Connector):
                 lines=query.lines,
             ),
         )
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key, url = opening.secrets.get("api_key"), opening.settings.get("resource_url", "")
+        if key is None:
+            return ()
+        if not url:
+            raise ConfigError("azure_openai with --api-key-env needs --resource-url: where the batches are")
+        return (OpenAIBatches(HeaderAuth("api-key", key), PROVIDER, url, permission=BATCH_PERMISSION),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         if opening.settings["source"] == "export":
