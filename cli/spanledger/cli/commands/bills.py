@@ -76,11 +76,17 @@ def import_(
                 f"{connection} pulls its bill from {known[connection].connector}: the file would be counted beside it; "
                 "give another --connection name"
             )
+        if connection in known and not part and known[connection].settings.get("watch") != "off":
+            raise UserError(
+                f"{connection} reads {known[connection].settings['path']} every night, which would replace the import: "
+                "put the file there, or give another --connection name"
+            )
+        # It stands for the files that were imported by hand: there is no folder to watch.
+        settings = {"path": str(paths[0].resolve()), "format": file_format, "watch": "off"}
+        fresh = check(Connection(org_id=org, name=connection, connector="file", settings=settings))
         report = found.import_files(paths, how, org_id=org, connection=connection, part=part)
         if not report.errors and connection not in known:
-            # Without a folder to watch: it stands for the files that were imported by hand.
-            settings = {"path": str(paths[0].resolve()), "format": file_format}
-            found.connections.put(check(Connection(org_id=org, name=connection, connector="file", settings=settings)))
+            found.connections.put(fresh)
     return _print_report(report, connection, as_json=as_json)
 
 
@@ -196,6 +202,8 @@ def reparse(
     today = datetime.now(UTC).date()
     first = parse_day("--since", since) or today - timedelta(days=400)
     end = parse_day("--until", until) or today + timedelta(days=1)
+    if first >= end:
+        raise UserError(f"--since {first} must be before --until {end}")
     with bills(data, clickhouse) as found:
         reports = found.reparse(found.connections.get(org, connection), since=first, until=end, stream=stream)
     if as_json:

@@ -32,6 +32,12 @@ class Files(Connector):
         base_url="",
         settings=(
             Setting(name="path", help="a folder with bill files, or one file", required=True),
+            Setting(
+                name="watch",
+                help="read the path again every night; off for a bill that is imported by hand",
+                default="on",
+                choices=("on", "off"),
+            ),
             Setting(name="format", help="auto, focus, cur, azure, generic, or a preset", default="auto"),
             Setting(name="mapping", help="a mapping file (TOML) that says which column means what"),
             Setting(name="provider", help="who bills, where the rows do not say: openai, cohere, ..."),
@@ -53,7 +59,8 @@ class Files(Connector):
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
-        return self.readers(opening.settings)
+        # What was imported by hand is complete: one of its files read again would replace the months of all of them.
+        return () if opening.settings["watch"] == "off" else self.readers(opening.settings)
 
     def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         return (
