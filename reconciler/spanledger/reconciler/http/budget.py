@@ -24,6 +24,7 @@ class Budget:
         self._burst = float(burst)
         self._tokens = float(burst)
         self._then = clock.monotonic()
+        self._paused_until = float("-inf")
         self._lock = threading.Lock()
 
     def acquire(self) -> None:
@@ -42,7 +43,7 @@ class Budget:
     def paused(self) -> float:
         """Seconds that are left of a pause."""
         with self._lock:
-            return max(0.0, self._then - self._clock.monotonic())
+            return max(0.0, self._paused_until - self._clock.monotonic())
 
     def pause(self, seconds: float) -> None:
         """Let nobody through for a while: the server asked one of us to wait, which concerns all of us.
@@ -51,6 +52,7 @@ class Budget:
         """
         with self._lock:
             until = self._clock.monotonic() + min(seconds, LONGEST_PAUSE)
+            self._paused_until = max(until, self._paused_until)
             if until > self._then:
                 self._then = until
                 self._tokens = min(self._tokens, 1.0)
