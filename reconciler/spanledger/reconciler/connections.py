@@ -32,6 +32,8 @@ COMMON_SETTINGS: Final = (
 KEY_AGE: Final = timedelta(days=90)
 """Keys older than this want to be changed."""
 
+_LEAST_RATE: Final = 0.001
+_MOST_RATE: Final = 10_000
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -71,6 +73,11 @@ class Connection:
     def has_sealed(self) -> bool:
         """Whether a secret is sealed in the ledger itself."""
         return any(reference.startswith("sealed:") for reference in self.secrets.values())
+
+    @property
+    def reads_calls(self) -> bool:
+        """Whether it brings observations of single calls beside bill lines: with an ordinary key, or from buckets."""
+        return "api_key" in self.secrets or bool(self.settings.get("batches"))
 
     def given_at(self, secret: str) -> datetime | None:
         """When a secret was given; ``None`` for a connection that is not kept yet."""
@@ -114,8 +121,8 @@ def check(connection: Connection) -> Connection:
             raise ConfigError(f"{spec.name} has no secret {name!r}")
         check_reference(reference)
     rate = connection.settings.get("requests_per_second", "")
-    if rate and not (_is_number(rate) and float(rate) > 0):
-        raise ConfigError(f"--requests-per-second {rate!r} is not a positive number")
+    if rate and not (_is_number(rate) and _LEAST_RATE <= float(rate) <= _MOST_RATE):
+        raise ConfigError(f"--requests-per-second {rate!r} is not a number from {_LEAST_RATE} to {_MOST_RATE}")
     insecure = connection.settings.get("insecure_http") == "on"
     check_url("--base-url", connection.base_url or spec.base_url, insecure)
     for name, value in connection.settings.items():

@@ -33,9 +33,12 @@ def load(body: bytes | str) -> Any:
     """Parse JSON with exact numbers.
 
     Raises:
-        ValueError: the text is not JSON (cut off, HTML, NaN).
+        ValueError: the text is not JSON (cut off, HTML, NaN, a thousand brackets inside each other).
     """
-    return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def obj(value: object, where: str) -> Json:
@@ -55,6 +58,11 @@ def rows(value: object, where: str) -> list[Any]:
     if isinstance(value, list):
         return value  # pyright: ignore[reportUnknownVariableType]
     raise ShapeError(f"{where}: expected an array, found {type(value).__name__}")
+
+
+def maybe_rows(value: object) -> list[Any]:
+    """``value`` as an array, or an empty one when it is anything else (null, absent)."""
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
 
 
 def objects(value: object, where: str) -> Iterator[Json]:
