@@ -130,6 +130,7 @@ def test_a_stream_through_its_own_client(on: Any, provider: Any, reply: Any, sty
     found = on.attributes()
     assert found["gen_ai.response.time_to_first_chunk"] > 0
     assert found["gen_ai.response.finish_reasons"] == ("stop",)
+    assert "spanledger.usage.partial" not in found, "LiteLLM closes its streams itself at the end"
     assert "gen_ai.response.id" not in found, "LiteLLM invents one"
     of_unknown_lifetime = {"input_uncached": 300, "cache_read": 2000, "cache_write": 50, "output_text": 120}
     assert on.usage() in (MESSAGE_CLASSES, of_unknown_lifetime), (
@@ -147,6 +148,29 @@ def test_a_stream_that_is_left(on: Any, provider: Any, reply: Any, style: Any, t
     assert found["spanledger.usage.partial"] is True
     assert "gen_ai.usage.output_tokens" not in found
     assert found.get("gen_ai.usage.input_tokens") == (None if model == GPT else 2350)
+
+
+def test_a_stream_that_is_closed(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    """Its call ends there and then, however long the application keeps the stream."""
+    closing = "aclose" if style.is_async else "close"
+    if not hasattr(litellm.CustomStreamWrapper, closing):
+        pytest.skip(f"this LiteLLM has no {closing} of streams")
+    provider.replies.append(reply(events=message_events(), waits_after=5))
+    kept = {"model": CLAUDE, "messages": MESSAGES, "stream": True, **to}
+
+    async def leave() -> None:
+        stream = await litellm.acompletion(**kept)
+        await anext(stream)
+        await stream.aclose()
+        assert on.attributes()["spanledger.usage.partial"] is True
+
+    if style.is_async:
+        asyncio.run(leave())
+    else:
+        stream = litellm.completion(**kept)
+        next(stream)
+        stream.close()
+        assert on.attributes()["spanledger.usage.partial"] is True
 
 
 def test_a_stream_that_breaks_off(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:

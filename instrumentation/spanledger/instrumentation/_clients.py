@@ -75,7 +75,8 @@ def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_
     """The client's facts, resolved at its first call and again when its base URL or key is replaced."""
     known: dict[str, Any] = client.__dict__
     facts: ClientFacts | None = known.get(_FACTS)
-    base_url = client.base_url
+    # Where the property reads it: OpenAI's runs an import statement each time.
+    base_url = known.get("_base_url") or client.base_url
     credential = known.get("api_key") or known.get("auth_token") or getattr(client, "api_key", None)
     if facts is not None and facts.origin[0] is base_url and facts.origin[1] is credential:
         return facts

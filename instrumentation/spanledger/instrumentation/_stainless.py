@@ -240,7 +240,7 @@ def _attempt(response: Any, error: BaseException | None) -> dict[str, Any]:
     if response is None:
         return {ERROR_TYPE: type(error).__qualname__}
     status = response.status_code
-    return {ERROR_TYPE: str(status), names.HTTP_STATUS: status, **identities(response)}
+    return {ERROR_TYPE: str(status), names.HTTP_STATUS: status, **identities(response.headers)}
 
 
 def _body(answer: Any) -> bytes | None:
