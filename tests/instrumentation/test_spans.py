@@ -12,6 +12,7 @@ import pytest
 from llm_wire import MESSAGES, chat
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -168,6 +169,19 @@ def test_children_have_their_parent_before_it_is_built(on: Any, clients: Any, pr
     assert child.parent == call.context
     sent = provider.requests[0].headers["traceparent"]
     assert sent.split("-")[1:3] == [f"{call.context.trace_id:032x}", f"{child.context.span_id:016x}"]
+
+
+def test_a_tracer_that_is_switched_off() -> None:
+    """Nobody's parent is a span that will not be."""
+    provider: Any = TracerProvider(shutdown_on_exit=False)
+    off = getattr(sdk_trace, "_disable_tracer_configurator", None)
+    if off is None or not hasattr(provider, "_set_tracer_configurator"):
+        pytest.skip("this SDK cannot switch tracers off")
+    spans = Spans("scope", "1", provider, may_build_late=True)
+    assert isinstance(spans.start("x", otel_context.Context(), ASKED, 1), LateSpan)
+    provider._set_tracer_configurator(tracer_configurator=off)
+    outer = within(sampled=True, remote=False)
+    assert spans.start("x", outer, ASKED, 1).get_span_context() == trace.get_current_span(outer).get_span_context()
 
 
 def test_threads_that_touch_it_at_once_see_one_span() -> None:

@@ -34,6 +34,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 _CLIENT: Final = SpanKind.CLIENT
 _SDK: Final = "opentelemetry.sdk.trace"
+_SAMPLING: Final = f"{_SDK}.sampling"
 _NEVER: Final = object()
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -72,7 +73,7 @@ class Spans:
             self._tracer = self._get_tracer()
             self._is_settled = True
         tracer = self._tracer
-        if self._may_build_late and self._nobody_watches(tracer):
+        if self._may_build_late and self._nobody_watches(tracer) and getattr(tracer, "_is_enabled", _yes)():
             return _start_late(tracer, name, parent, attributes, start_ns)
         span: Span = tracer.start_span(name, parent, _CLIENT, attributes, start_time=start_ns)
         return span
@@ -84,6 +85,10 @@ class Spans:
             self._is_unwatched = _is_unwatched(tracer, processors)
             self._processors = processors
         return self._is_unwatched
+
+
+def _yes() -> bool:
+    return True
 
 
 def _is_unwatched(tracer: Tracer, processors: Any) -> bool:
@@ -109,34 +114,46 @@ def _start_late(tracer: Any, name: str, parent: Context, attributes: Attributes,
     else:
         trace_id = ids.generate_trace_id()
         random = _RANDOM if _RANDOM and ids.is_trace_id_random() else 0
-    decided = tracer.sampler.should_sample(parent, trace_id, name, _CLIENT, attributes, ())
-    decision = decided.decision
-    flags = _SAMPLED if decision.is_sampled() else _DROPPED
+    sampler = tracer.sampler
+    if sampler is sys.modules[_SAMPLING].DEFAULT_ON and (not outer.is_valid or outer.trace_flags.sampled):
+        # What the default sampler says then needs no asking, which would take as long as all the rest of this.
+        decided = None
+        flags, state = _SAMPLED, outer.trace_state
+    else:
+        decided = sampler.should_sample(parent, trace_id, name, _CLIENT, attributes, ())
+        flags = _SAMPLED if decided.decision.is_sampled() else _DROPPED
+        state = decided.trace_state
     if random:
         flags = TraceFlags(flags | random)
-    context = SpanContext(trace_id, ids.generate_span_id(), False, flags, decided.trace_state)
-    build = partial(_build, tracer, _Decided(context, decided), name, parent, attributes, start_ns)
-    return LateSpan(context, build) if decision.is_recording() else build()
+    context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+    build = partial(_build, tracer, context, decided, name, parent, attributes, start_ns)
+    return LateSpan(context, build) if decided is None or decided.decision.is_recording() else build()
 
 
-def _build(tracer: Any, decided: _Decided, name: str, parent: Context, attributes: Attributes, start_ns: int) -> Span:
+def _build(
+    tracer: Any,
+    context: SpanContext,
+    decided: Any,
+    name: str,
+    parent: Context,
+    attributes: Attributes,
+    start_ns: int,
+) -> Span:
     told = copy.copy(tracer)
-    told.sampler = told.id_generator = decided
+    told.id_generator = _Chosen(context)
+    if decided is not None:
+        told.sampler = _Asked(decided)
     span: Span = told.start_span(name, parent, _CLIENT, attributes, start_time=start_ns)
     return span
 
 
-class _Decided:
-    """Sampler and id generator of one span: what was decided when it started."""
+class _Chosen:
+    """An id generator that has the ids of one span."""
 
-    __slots__ = ("_context", "_result")
+    __slots__ = ("_context",)
 
-    def __init__(self, context: SpanContext, result: Any) -> None:
+    def __init__(self, context: SpanContext) -> None:
         self._context = context
-        self._result = result
-
-    def should_sample(self, *_asked: Any, **_named: Any) -> Any:
-        return self._result
 
     def generate_trace_id(self) -> int:
         return self._context.trace_id
@@ -146,6 +163,18 @@ class _Decided:
 
     def is_trace_id_random(self) -> bool:
         return bool(self._context.trace_flags & _RANDOM)
+
+
+class _Asked:
+    """A sampler that was asked before, with what it said."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def should_sample(self, *_asked: Any, **_named: Any) -> Any:
+        return self._result
 
 
 class LateSpan(Span):
