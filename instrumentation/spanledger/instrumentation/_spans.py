@@ -138,9 +138,8 @@ def _build(
     attributes: Attributes,
     start_ns: int,
 ) -> Span:
-    kind: Any = type(tracer)
-    told: Any = kind.__new__(kind)
-    vars(told).update(vars(tracer))  # what `copy.copy` does, in a tenth of the time
+    told = object.__new__(tracer.__class__)
+    told.__dict__.update(tracer.__dict__)  # what `copy.copy` does, in a tenth of the time
     told.id_generator = _Chosen(context)
     if decided is not None:
         told.sampler = _Asked(decided)
