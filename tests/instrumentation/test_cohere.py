@@ -550,10 +550,16 @@ def test_nobody_answers(on: Any, client: Client, provider: Any) -> None:
 
 
 def test_a_retried_request_is_one_span(on: Any, client: Client, provider: Any, reply: Any) -> None:
-    provider.replies += [reply({}, status=503, headers={"retry-after-ms": "1"}), reply(answer())]
+    provider.replies += [
+        reply({}, status=503, headers={"retry-after-ms": "1", "x-debug-trace-id": "t1"}),
+        reply(answer()),
+    ]
     client.call(lambda co: chat(co, request_options={"max_retries": 3}))
     assert len(provider.requests) == 2
     assert on.attributes()["http.request.resend_count"] == 1
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {"error.type": "503", "http.response.status_code": 503, "spanledger.request_id": "t1"}
     assert on.usage() == CLASSES
 
 

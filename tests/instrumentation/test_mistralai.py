@@ -598,11 +598,35 @@ def test_nobody_answers(on: Any, mistral: Mistral) -> None:
 
 def test_a_retried_request_is_one_span(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
     retries: Any = importlib.import_module(f"{PACKAGE}.utils")
-    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), False)
-    provider.replies += [reply({}, status=503), reply(answer())]
+    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), True)
+    provider.replies += [
+        reply({}, status=503, headers={"retry-after": "0.001", "mistral-correlation-id": "c1"}),
+        reply(answer()),
+    ]
     mistral.call("chat.complete", **ASK, retries=config)
     assert len(provider.requests) == 2
     assert on.usage() == CLASSES
+    assert on.attributes()["http.request.resend_count"] == 1
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {
+        "error.type": "503",
+        "http.response.status_code": 503,
+        "spanledger.request_id": "c1",
+    }
+
+
+def test_an_attempt_that_is_the_only_one_is_no_failed_attempt(
+    on: Any, mistral: Mistral, provider: Any, reply: Any
+) -> None:
+    retries: Any = importlib.import_module(f"{PACKAGE}.utils")
+    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), True)
+    provider.replies += [reply({"message": "no"}, status=400)]
+    with pytest.raises(Exception, match="400"):
+        mistral.call("chat.complete", **ASK, retries=config)
+    assert on.attributes()["http.response.status_code"] == 400
+    assert "http.request.resend_count" not in on.attributes()
+    assert on.span().events == ()
 
 
 def test_what_is_not_billed(on: Any, once: Mistral, provider: Any, reply: Any) -> None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._batches import watch_items, watch_items_async
 from spanledger.instrumentation._bodies import watch_response
-from spanledger.instrumentation._call import Call, current_call, identities
+from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import facts_of
 from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._patching import Patches, definer
@@ -27,14 +27,11 @@ from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import end_when_closed, watch, watch_async
-from spanledger.semconv import names
 
 _RAW_RESPONSE_HEADER = "X-Stainless-Raw-Response"
 _RETRY_HEADER = "x-stainless-retry-count"
 # What an SDK calls when an attempt has failed and another one follows; which of them it has is a matter of its age.
 _BEFORE_RETRIES: Final = ("_sleep_for_retry", "_retry_request")
-FAILED_ATTEMPT: Final = "spanledger.failed_attempt"
-"""The span event of an attempt that the SDK made up for itself. Nothing is billed for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +118,7 @@ class _Hooks(Hooks):
 
     def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An attempt of the current call has failed, in an answer or an exception, and will be made again."""
-        call = current_call.get()
-        if call is not None and call.recorder is self.recorder and call.span is not None:
-            try:
-                call.span.add_event(FAILED_ATTEMPT, _attempt(kwargs.get("response"), sys.exc_info()[1]))
-            except Exception as ours:  # noqa: BLE001 - the boundary: the SDK goes on without us
-                self.problems.ours("noting a failed attempt", ours)
+        self.in_attempts(attempts.note_either, kwargs.get("response"), sys.exc_info()[1])
         return wrapped(*args, **kwargs)
 
     def _start(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -231,16 +223,6 @@ class _Hooks(Hooks):
         read_item = partial(call.endpoint.read_item, str(answer.http_response.request.url.path))
         watcher: Any = watch_items_async if hasattr(iterator, "__anext__") else watch_items
         answer._iterator = watcher(iterator, call, read_item)
-
-
-def _attempt(response: Any, error: BaseException | None) -> dict[str, Any]:
-    """What is known about an attempt that failed: by its response, or by what was raised and is being handled."""
-    if response is None:
-        response = getattr(error, "response", None)
-    if response is None:
-        return {ERROR_TYPE: type(error).__qualname__}
-    status = response.status_code
-    return {ERROR_TYPE: str(status), names.HTTP_STATUS: status, **identities(response)}
 
 
 def _body(answer: Any) -> bytes | None:

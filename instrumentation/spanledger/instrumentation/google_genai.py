@@ -12,8 +12,10 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _gemini as gemini
 from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._hooks import MethodHooks
@@ -22,6 +24,7 @@ from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, items, text
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import watch, watch_async
+from spanledger.semconv import names
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
@@ -71,6 +74,8 @@ class GoogleGenAI:
             ("async_request_streamed", hooks.async_request_streamed),
         ):
             hooks.wrap(senders, "BaseApiClient", method, wrapper)
+        for method, wrapper in (("_request_once", hooks.attempt), ("_async_request_once", hooks.attempt_async)):
+            hooks.wrap(senders, "BaseApiClient", method, wrapper)
         return patches
 
 
@@ -97,6 +102,23 @@ class _Hooks(MethodHooks):
         self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return await self.send_async(self.begin(self._start, instance, args, kwargs, True), wrapped, args, kwargs)
+
+    def attempt(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Every attempt of a request goes through here; the SDK's retries are around it."""
+        self.in_attempts(attempts.note_kept)
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            self.in_attempts(_keep, error)
+            raise
+
+    async def attempt_async(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.in_attempts(attempts.note_kept)
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception as error:
+            self.in_attempts(_keep, error)
+            raise
 
     def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         return self._start(instance, args, kwargs, False)
@@ -139,6 +161,14 @@ class _Hooks(MethodHooks):
             call.document = answer.body.encode()
         call.finish()
         return answer
+
+
+def _keep(call: Call, error: BaseException) -> None:
+    attempt = attempts.raised(error)
+    status = fields(error).get("code")
+    if names.HTTP_STATUS not in attempt and isinstance(status, int):  # aiohttp's response, or none
+        attempt |= {ERROR_TYPE: str(status), names.HTTP_STATUS: status}
+    attempts.keep(call, attempt)
 
 
 GOOGLE_GENAI: Final = GoogleGenAI()

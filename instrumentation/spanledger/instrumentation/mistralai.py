@@ -11,13 +11,15 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _mistral as mistral
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
@@ -69,10 +71,23 @@ class Mistral:
         hooks.platform = _platform(module.__name__)
         hooks.wrap(module, "BaseSDK", "do_request", hooks.around)
         hooks.wrap(module, "BaseSDK", "do_request_async", hooks.around_async)
-        tracing = sys.modules.get(f"{module.__name__.rpartition('.')[0]}._hooks.tracing")
+        home = module.__name__.rpartition(".")[0]
+        _watch_attempts(home, hooks)
+        tracing = sys.modules.get(f"{home}._hooks.tracing")
         if tracing is not None:
             _replace_own_spans(tracing, hooks)
         return patches
+
+
+def _watch_attempts(home: str, hooks: _Hooks) -> None:
+    """Patch what repeats a request until it is answered; version 1 has it under a second name."""
+    own = import_module(f"{home}.utils.retries")
+    for place in (own, sys.modules[f"{home}.utils"]):
+        for name, wrapper in (("retry", hooks.retry), ("retry_async", hooks.retry_async)):
+            if name in vars(place):
+                hooks.patches.wrap(place, name, wrapper)
+            elif place is own:
+                hooks.missing(f"utils.retries.{name}")
 
 
 def _replace_own_spans(tracing: Any, hooks: _Hooks) -> None:
@@ -122,6 +137,41 @@ class _Hooks(Exchanges):
             return None
         return self.recorder.begin(endpoint, owner, self._facts(owner, request), body)
 
+    def retry(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What is repeated is the first argument."""
+        if self.current() is None or not args:
+            return wrapped(*args, **kwargs)
+        send = args[0]
+
+        def attempt() -> Any:
+            self.in_attempts(attempts.note_kept)
+            try:
+                answer = send()
+            except Exception as error:
+                self.in_attempts(_keep_error, error)
+                raise
+            self.in_attempts(_keep_refusal, answer)
+            return answer
+
+        return wrapped(attempt, *args[1:], **kwargs)
+
+    async def retry_async(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.current() is None or not args:
+            return await wrapped(*args, **kwargs)
+        send = args[0]
+
+        async def attempt() -> Any:
+            self.in_attempts(attempts.note_kept)
+            try:
+                answer = await send()
+            except Exception as error:
+                self.in_attempts(_keep_error, error)
+                raise
+            self.in_attempts(_keep_refusal, answer)
+            return answer
+
+        return await wrapped(attempt, *args[1:], **kwargs)
+
     def error_name(self, status: int) -> str:
         return "HTTPValidationError" if status == 422 else "SDKError"
 
@@ -149,8 +199,16 @@ class _Hooks(Exchanges):
         return wrapped(*args, **kwargs)
 
     def _is_recorded(self) -> bool:
-        call = current_call.get()
-        return call is not None and call.recorder is self.recorder
+        return self.current() is not None
+
+
+def _keep_error(call: Call, error: BaseException) -> None:
+    attempts.keep(call, attempts.raised(error))
+
+
+def _keep_refusal(call: Call, answer: Any) -> None:
+    if answer.status_code >= 400:
+        attempts.keep(call, attempts.refused(answer))
 
 
 MISTRAL: Final = Mistral()
