@@ -28,10 +28,12 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "/audio/translations": media.TRANSCRIPTIONS,
         "/responses": responses.RESPONSES,
         "/responses/compact": responses.COMPACT,
+        "/decisions": responses.DECISIONS,
     }
 )
 
 
+_LOOKUPS: Final[Mapping[str, Endpoint]] = MappingProxyType({"responses": responses.POLL, "videos": media.VIDEOS})
 _BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
         "chat.completion": replace(chat.CHAT, starts_late=True),
@@ -43,19 +45,23 @@ _BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
 _FILE: Final = replace(
     chat.EMBEDDINGS, input_messages=None, starts_late=True, read_items=partial(openai_items, endpoints=_BATCHED)
 )
-_RESPONSE: Final = "/responses/"
 
 
 def _find(method: str, url: str) -> Endpoint | None:
-    if method == "post":
-        found = _POSTS.get(url)
-        if found is None and url.startswith(_RESPONSE) and url.endswith("/cancel"):
-            return responses.POLL
+    if method == "post" and (found := _POSTS.get(url)) is not None:
         return found
-    if method == "get" and url.startswith("/files/") and url.endswith("/content"):
-        return _FILE
-    if method == "get" and url.startswith(_RESPONSE) and "/" not in url[len(_RESPONSE) :]:
-        return responses.POLL
+    # Beta resources ask with a query; applications that ask by themselves (`client.post`) may leave out the slash.
+    path = url.partition("?")[0].strip("/")
+    if method == "post":
+        if path.startswith("responses/") and path.endswith("/cancel"):
+            return responses.POLL
+        return _POSTS.get(f"/{path}")
+    if method == "get":
+        kind, _, rest = path.partition("/")
+        if kind == "files" and rest.endswith("/content"):
+            return _FILE
+        if rest and "/" not in rest:
+            return _LOOKUPS.get(kind)
     return None
 
 
