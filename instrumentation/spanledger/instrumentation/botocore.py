@@ -156,7 +156,7 @@ class ClientHooks(MethodHooks):
 
 
 def _note_attempt(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], ended_ns: int) -> None:
-    """The arguments are ``(attempts, operation, request, response, error)``; a response is HTTP's and the parsed one."""
+    """The arguments are ``(attempts, operation, request, response, error)``; a response is HTTP's and a parsed one."""
     _, _, _, response, error, *_ = (*args, *(kwargs.get(name) for name in _NEEDS_RETRY[len(args) :]))
     if response is None:
         attempts.note(call, attempts.raised(error), ended_ns)

@@ -15,6 +15,7 @@ from importlib import import_module
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _mistral as mistral
@@ -24,7 +25,7 @@ from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._reading import fields
+from spanledger.instrumentation._reading import fields, items, text
 from spanledger.instrumentation._recorder import Recorder
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
@@ -36,8 +37,11 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "moderations": mistral.MODERATIONS,
         "classifications": mistral.MODERATIONS,
         "ocr": mistral.OCR,
+        "responses": mistral.RESPONSES,
+        "audio/speech": mistral.SPEECH,
     }
 )
+_TRANSCRIPTIONS: Final = "/audio/transcriptions"
 _CONVERSATION: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?/?$")
 _FILE: Final = re.compile(r"/files/[^/]+/content$")
 _PREDICT: Final = ("rawPredict", "streamRawPredict")  # Google Cloud, whose path says nothing of what is asked
@@ -126,7 +130,12 @@ class _Hooks(Exchanges):
         owner = instance.sdk_configuration
         if request.method == "GET" and _FILE.search(request.url.path):
             return self.recorder.begin(mistral.RESULTS, owner, self._facts(owner, request), {})
-        if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
+        if request.method != "POST":
+            return None
+        if request.url.path.endswith(_TRANSCRIPTIONS):
+            asked = {"model": _form_field(request, "model"), "stream": kwargs.get("stream") is True}
+            return self.recorder.begin(mistral.TRANSCRIPTIONS, owner, self._facts(owner, request), asked)
+        if "json" not in request.headers.get("content-type", ""):
             return None
         path = request.url.path
         if _find(path, {}) is None:
@@ -200,6 +209,14 @@ class _Hooks(Exchanges):
 
     def _is_recorded(self) -> bool:
         return self.current() is not None
+
+
+def _form_field(request: Any, name: str) -> str:
+    """A text field of a form; a file in it is not read."""
+    if "urlencoded" in request.headers.get("content-type", ""):
+        return next(iter(parse_qs(request.content.decode()).get(name, ())), "")
+    parts = fields(getattr(request, "stream", None)).get("fields")
+    return next((text(part.value) for part in items(parts) if part.name == name), "")
 
 
 def _keep_error(call: Call, error: BaseException) -> None:
