@@ -742,7 +742,7 @@ def test_a_version_without_what_we_know() -> None:
     """A method that is gone is told, once; nothing else is touched."""
 
     class Changed:
-        __name__ = "mistralai.client.basesdk"
+        __name__ = f"{PACKAGE}.basesdk"
 
     problems = Problems()
     recorder: Any = None

@@ -157,7 +157,8 @@ class ClientHooks(MethodHooks):
 
 def _note_attempt(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], ended_ns: int) -> None:
     """The arguments are ``(attempts, operation, request, response, error)``; a response is HTTP's and a parsed one."""
-    _, _, _, response, error, *_ = (*args, *(kwargs.get(name) for name in _NEEDS_RETRY[len(args) :]))
+    asked = {**dict(zip(_NEEDS_RETRY, args, strict=False)), **kwargs}
+    response, error = asked.get("response"), asked.get("caught_exception")
     if response is None:
         attempts.note(call, attempts.raised(error), ended_ns)
         return

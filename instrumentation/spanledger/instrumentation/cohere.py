@@ -34,6 +34,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "v2/embed": cohere.EMBED,
         "v2/rerank": cohere.RERANK,
         "v2/parse": cohere.PARSE,
+        "v2/audio/transcriptions": cohere.TRANSCRIPTIONS,
         "v1/chat": cohere.CHAT_V1,
         "v1/embed": cohere.EMBED,
         "v1/rerank": cohere.RERANK,
@@ -42,6 +43,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "v1/classify": cohere.CLASSIFY,
     }
 )
+_JOBS: Final[Mapping[str, Endpoint]] = MappingProxyType({"v1/embed-jobs": cohere.EMBED_JOB, "v2/batches": cohere.BATCH})
 # The SDK's own table, of which it makes exceptions after we have seen the response.
 _ERRORS: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -66,6 +68,12 @@ _PLATFORM_HOOKS: Final[Mapping[str, str]] = MappingProxyType(
 
 # What the SDK asks how long to wait, when an attempt was answered with a failure or raised, and another one follows.
 _BEFORE_RETRIES: Final = ("_retry_timeout", "_retry_timeout_from_retries")
+
+
+def _find(method: str, path: str) -> Endpoint | None:
+    if method == "POST":
+        return _POSTS.get(path)
+    return _JOBS.get(path.rpartition("/")[0]) if method == "GET" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +117,11 @@ class _Hooks(Exchanges):
                 call.resends += 1
             return None
         path = args[0] if args else kwargs.get("path")
-        endpoint = _POSTS.get(path) if isinstance(path, str) and kwargs.get("method") == "POST" else None
+        endpoint = _find(text(kwargs.get("method")), text(path))
         if endpoint is None:
             return None
         facts = self._facts(instance, kwargs.get("base_url"))
-        return self.recorder.begin(endpoint, instance, facts, fields(kwargs.get("json")))
+        return self.recorder.begin(endpoint, instance, facts, fields(kwargs.get("json") or kwargs.get("data")))
 
     def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.in_attempts(attempts.note_either, kwargs.get("response"), sys.exc_info()[1])

@@ -74,8 +74,8 @@ class GoogleGenAI:
             ("async_request_streamed", hooks.async_request_streamed),
         ):
             hooks.wrap(senders, "BaseApiClient", method, wrapper)
-        for method, wrapper in (("_request_once", hooks.attempt), ("_async_request_once", hooks.attempt_async)):
-            hooks.wrap(senders, "BaseApiClient", method, wrapper)
+        hooks.wrap(senders, "BaseApiClient", "_request_once", hooks.attempt)
+        hooks.wrap(senders, "BaseApiClient", "_async_request_once", hooks.attempt_async)
         return patches
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final
@@ -85,13 +84,13 @@ class Mistral:
 
 def _watch_attempts(home: str, hooks: _Hooks) -> None:
     """Patch what repeats a request until it is answered; version 1 has it under a second name."""
-    own = import_module(f"{home}.utils.retries")
-    for place in (own, sys.modules[f"{home}.utils"]):
-        for name, wrapper in (("retry", hooks.retry), ("retry_async", hooks.retry_async)):
-            if name in vars(place):
-                hooks.patches.wrap(place, name, wrapper)
-            elif place is own:
-                hooks.missing(f"utils.retries.{name}")
+    places = [sys.modules.get(f"{home}.{module}") for module in ("utils.retries", "utils")]
+    for name, wrapper in (("retry", hooks.retry), ("retry_async", hooks.retry_async)):
+        holders = [place for place in places if name in fields(place)]
+        for place in holders:
+            hooks.patches.wrap(place, name, wrapper)
+        if not holders:
+            hooks.missing(f"utils.retries.{name}")
 
 
 def _replace_own_spans(tracing: Any, hooks: _Hooks) -> None:
