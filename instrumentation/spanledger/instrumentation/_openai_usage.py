@@ -33,7 +33,11 @@ def read_usage(answer: Answer) -> Counted:
         or usage.get("input_tokens_details")
         or usage.get("input_token_details")  # transcriptions
     )
-    of_output = fields(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
+    of_output = fields(
+        usage.get("completion_tokens_details")
+        or usage.get("output_tokens_details")
+        or usage.get("output_token_details")  # Realtime
+    )
 
     cache_read = integer(of_input.get("cached_tokens"))
     if cache_read is None:
@@ -46,9 +50,18 @@ def read_usage(answer: Answer) -> Counted:
         "input_audio": integer(of_input.get("audio_tokens")) or None,
         "input_image": integer(of_input.get("image_tokens")) or None,
     }
-    input_uncached, is_consistent = _rest(inputs, input_parts)
-    if not is_consistent:
-        input_parts, notes = {}, (INCONSISTENT,)
+    counts = answer.counts or {}
+    if cached_media := _cached_media(of_input):
+        for name, count in cached_media.items():
+            input_parts["cache_read"] = (input_parts["cache_read"] or 0) - count
+            kind = name.replace("cache_read", "input")
+            input_parts[kind] = (input_parts[kind] or 0) - count
+    in_classes = None if inputs is None else inputs - sum(cached_media.values())
+    input_uncached, is_consistent = _rest(in_classes, input_parts)
+    if is_consistent:
+        counts = {**counts, **cached_media}
+    else:
+        input_uncached, input_parts, notes = inputs, {}, (INCONSISTENT,)
     output_parts = {
         "reasoning": integer(of_output.get("reasoning_tokens")),
         "output_audio": integer(of_output.get("audio_tokens")) or None,
@@ -62,13 +75,23 @@ def read_usage(answer: Answer) -> Counted:
         usage=Usage(
             input_uncached=input_uncached,
             output_text=output_text,
-            counts=answer.counts or {},
+            counts=counts,
             partial=answer.is_partial,
             **classes,
         ),
         exact_cost_usd=_exact_cost(usage),
         notes=notes,
     )
+
+
+def _cached_media(of_input: Mapping[str, Any]) -> dict[str, int]:
+    """Sound and pictures among the cached tokens, which have prices of their own; Realtime alone tells them apart."""
+    told = of_input.get("cached_tokens_details")
+    if told is None:
+        return {}
+    known = fields(told)
+    found = {f"cache_read_{kind}": integer(known.get(f"{kind}_tokens")) for kind in ("audio", "image")}
+    return {name: count for name, count in found.items() if count}
 
 
 def _with_reasoning(
@@ -85,8 +108,9 @@ def _rest(whole: int | None, parts: Mapping[str, int | None]) -> tuple[int | Non
     """What is left of the whole beside its parts, and whether the parts fit into it."""
     if whole is None:
         return None, True
-    left = whole - sum(part for part in parts.values() if part is not None)
-    return (left, True) if left >= 0 else (whole, False)
+    known = [part for part in parts.values() if part is not None]
+    left = whole - sum(known)
+    return (left, True) if left >= 0 and not any(part < 0 for part in known) else (whole, False)
 
 
 def _first(usage: Mapping[str, Any], *names: str) -> int | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from spanledger.instrumentation import _openai_chat as chat
 from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._batches import openai_items
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._stainless import Sdk
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
@@ -65,9 +69,28 @@ def _find(method: str, url: str) -> Endpoint | None:
     return None
 
 
-OPENAI: Final = Sdk(
+_REQUESTS: Final = Sdk(
     name="openai",
     wire="openai",
     clients=("OpenAI", "AsyncOpenAI"),
     find=_find,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAI:
+    """The SDK as the runtime knows it: its requests, and the connections that stay open."""
+
+    name: str = _REQUESTS.name
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        if module.__name__ == self.name:
+            return _REQUESTS.patch(module, recorder, problems)
+        from spanledger.instrumentation import _openai_realtime as realtime
+
+        version = str(getattr(sys.modules.get(self.name), "__version__", "?"))
+        return realtime.patch(module, self.name, version, recorder, problems)
+
+
+OPENAI: Final = OpenAI()
