@@ -62,12 +62,13 @@ def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patc
     version = str(getattr(module, "__version__", "?"))
     patches = Patches()
     hooks = _Hooks(sdk, module, version, recorder, problems, patches)
-    for class_name, wrapper in zip(sdk.clients, (hooks.request, hooks.request_async), strict=True):
+    wrappers = ((hooks.request, hooks.process_response), (hooks.request_async, hooks.process_response_async))
+    for class_name, (requesting, processing) in zip(sdk.clients, wrappers, strict=True):
         client = getattr(module, class_name, None)
         if client is None:
             hooks.missing(f"{sdk.name}.{class_name}")
             continue
-        for method, wrap in (("request", wrapper), ("_process_response", hooks.process_response)):
+        for method, wrap in (("request", requesting), ("_process_response", processing)):
             owner = definer(client, method)
             if owner is None:
                 hooks.missing(f"{sdk.name}.{class_name}.{method}")
@@ -107,14 +108,36 @@ class _Hooks(Hooks):
         return await self.send_async(call, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._responded(kwargs)
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception:
+            if call is not None:
+                _keep_body(call, kwargs.get("response"))
+            raise
+
+    async def process_response_async(
+        self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        call = self._responded(kwargs)
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception:
+            if call is not None:
+                _keep_body(call, kwargs.get("response"))
+            raise
+
+    def _responded(self, kwargs: dict[str, Any]) -> Call | None:
+        """A response came to the current call, if there is one."""
         call = current_call.get()
-        if call is not None and call.recorder is self.recorder:
-            try:
-                call.responded(kwargs["response"])
-                call.resends = kwargs.get("retries_taken") or 0
-            except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
-                self.problems.ours("reading response headers", error)
-        return wrapped(*args, **kwargs)
+        if call is None or call.recorder is not self.recorder:
+            return None
+        try:
+            call.responded(kwargs["response"])
+            call.resends = kwargs.get("retries_taken") or 0
+        except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
+            self.problems.ours("reading response headers", error)
+        return call
 
     def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An attempt of the current call has failed, in an answer or an exception, and will be made again."""
@@ -223,6 +246,12 @@ class _Hooks(Hooks):
         read_item = partial(call.endpoint.read_item, str(answer.http_response.request.url.path))
         watcher: Any = watch_items_async if hasattr(iterator, "__anext__") else watch_items
         answer._iterator = watcher(iterator, call, read_item)
+
+
+def _keep_body(call: Call, response: Any) -> None:
+    """An answer came, and is billed, that the SDK could not make its types of (structured output that was cut off)."""
+    if getattr(response, "is_stream_consumed", False) and "json" in response.headers.get("content-type", ""):
+        call.document = response.content
 
 
 def _body(answer: Any) -> bytes | None:
