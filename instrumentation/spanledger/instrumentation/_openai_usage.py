@@ -8,16 +8,21 @@ things ``input_tokens`` and ``output_tokens``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from spanledger.instrumentation._answer import Answer, Counted
 from spanledger.instrumentation._reading import fields, integer
-from spanledger.semconv.usage import Usage
+from spanledger.semconv.usage import Usage, known_sum
 
 INCONSISTENT: Final = "inconsistent_usage"
 """Note: the parts exceed the whole, so the parts were left out."""
 
+UPSTREAM: Final = "upstream_bills_apart"
+"""Note: a router used a key of the customer's own; whose key it is bills the tokens, and the router a fee."""
+_SEARCHES: Final = ("-search-preview", "-search-api")
+_RESEARCH: Final = frozenset(["citation_tokens", "num_search_queries"])
 _XAI_TICKS_PER_USD: Final = Decimal(10_000_000_000)
 
 
@@ -62,8 +67,14 @@ def read_usage(answer: Answer) -> Counted:
         counts = {**counts, **cached_media}
     else:
         input_uncached, input_parts, notes = inputs, {}, (INCONSISTENT,)
+    if any(word in answer.model for word in _SEARCHES):
+        counts = {**counts, "web_searches": 1}  # such a model searches the web for each request, at a fee
+    beside = _beside_completion(usage)
+    if beside:
+        counts = {**counts, **beside.counts}
+        outputs = known_sum(outputs, beside.reasoning)
     output_parts = {
-        "reasoning": integer(of_output.get("reasoning_tokens")),
+        "reasoning": beside.reasoning if beside else integer(of_output.get("reasoning_tokens")),
         "output_audio": integer(of_output.get("audio_tokens")) or None,
         "output_image": integer(of_output.get("image_tokens")) or None,
     }
@@ -80,8 +91,28 @@ def read_usage(answer: Answer) -> Counted:
             **classes,
         ),
         exact_cost_usd=_exact_cost(usage),
-        notes=notes,
+        notes=(*notes, UPSTREAM) if usage.get("is_byok") is True else notes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    reasoning: int | None
+    counts: Mapping[str, int]
+
+
+def _beside_completion(usage: Mapping[str, Any]) -> _Beside | None:
+    """What Perplexity's research models tell beside ``completion_tokens``, which leaves it out; ``None``: nothing.
+
+    See https://docs.perplexity.ai/getting-started/pricing: reasoning, citations and searches have prices of their own.
+    """
+    if not _RESEARCH.intersection(usage):
+        return None
+    told = {
+        "output_citation": integer(usage.get("citation_tokens")),
+        "web_searches": _first(usage, "num_search_queries"),
+    }
+    return _Beside(integer(usage.get("reasoning_tokens")), {name: count for name, count in told.items() if count})
 
 
 def _cached_media(of_input: Mapping[str, Any]) -> dict[str, int]:
@@ -118,11 +149,16 @@ def _first(usage: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _exact_cost(usage: Mapping[str, Any]) -> Decimal | None:
-    """What the host says it charged: xAI's ``cost_in_usd_ticks`` (1e-10 USD), OpenRouter's ``cost`` (USD)."""
+    """What the host says it charged.
+
+    xAI's ``cost_in_usd_ticks`` (1e-10 USD), OpenRouter's ``cost`` and Perplexity's ``cost.total_cost`` (USD).
+    """
     ticks = integer(usage.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Decimal(ticks) / _XAI_TICKS_PER_USD
     charged = usage.get("cost")
+    if isinstance(charged, dict):
+        charged = fields(charged).get("total_cost")
     if isinstance(charged, (int, float)) and not isinstance(charged, bool) and charged >= 0:
         return Decimal(repr(charged))  # the shortest text of a double is the text that came over the wire
     return None
