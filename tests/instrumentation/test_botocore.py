@@ -600,10 +600,35 @@ def test_a_retried_request_is_one_span(on: Any, provider: Any, reply: Any, clien
     client.meta.events.register(
         "needs-retry.bedrock-runtime.Converse", lambda attempts, **_: 0 if attempts == 1 else None
     )
-    provider.replies += [converse_reply(reply), converse_reply(reply)]
+    provider.replies += [
+        reply(
+            {"message": "slow down"},
+            status=429,
+            headers={"x-amzn-errortype": "ThrottlingException", "x-amzn-requestid": "r1"},
+        ),
+        converse_reply(reply),
+    ]
     client.converse(modelId=NOVA, messages=MESSAGES)
     assert len(provider.requests) == 2
     assert on.attributes()["http.request.resend_count"] == 1
+    assert on.usage() == as_parsed(client)[1]
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {
+        "error.type": "ThrottlingException",
+        "http.response.status_code": 429,
+        "spanledger.request_id": "r1",
+    }
+
+
+def test_an_attempt_that_nobody_answered(on: Any, provider: Any, reply: Any, client: Any) -> None:
+    client.meta.events.register(
+        "needs-retry.bedrock-runtime.Converse", lambda attempts, **_: 0 if attempts == 1 else None
+    )
+    provider.replies += [reply(cuts=True), converse_reply(reply)]
+    client.converse(modelId=NOVA, messages=MESSAGES)
+    (event,) = on.span().events
+    assert event.attributes == {"error.type": "ConnectionClosedError"}
     assert on.usage() == as_parsed(client)[1]
 
 

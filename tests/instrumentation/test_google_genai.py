@@ -236,11 +236,27 @@ def test_an_error(on: Any, gemini: Gemini, provider: Any, reply: Any, method: An
 
 
 def test_a_retried_request_is_one_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
-    provider.replies += [reply({"error": {"code": 503}}, status=503), reply(answer())]
-    retry = {"attempts": 2, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
+    provider.replies += [reply({"error": {"code": 503}}, status=503), reply({}, status=500), reply(answer())]
+    retry = {"attempts": 3, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
     gemini.call(gemini.client(http_options={"retry_options": retry}), generate)
-    assert len(provider.requests) == 2
+    assert len(provider.requests) == 3
     assert on.usage() == CLASSES
+    assert on.attributes()["http.request.resend_count"] == 2
+    first, second = on.span().events
+    assert first.name == second.name == "spanledger.failed_attempt"
+    assert first.attributes == {"error.type": "503", "http.response.status_code": 503}
+    assert second.attributes == {"error.type": "500", "http.response.status_code": 500}
+    assert on.span().start_time <= first.timestamp <= second.timestamp <= on.span().end_time
+
+
+def test_retries_in_vain_are_one_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    provider.replies += [reply({"error": {"code": 429}}, status=429), reply({"error": {"code": 503}}, status=503)]
+    retry = {"attempts": 2, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
+    with pytest.raises(errors.ServerError):
+        gemini.call(gemini.client(http_options={"retry_options": retry}), generate)
+    assert on.attributes()["http.response.status_code"] == 503
+    assert on.attributes()["http.request.resend_count"] == 1
+    assert [event.attributes["error.type"] for event in on.span().events] == ["429"]
 
 
 def test_a_chat_is_one_span_a_message(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:

@@ -89,6 +89,7 @@ class Call:
         "input",
         "is_covered",
         "is_stream",
+        "last_failure",
         "model",
         "notes",
         "outcome",
@@ -137,6 +138,8 @@ class Call:
     status_code: int | None
     resends: int
     """How often the SDK sent the request again; only the last attempt can be billed."""
+    last_failure: tuple[int, Mapping[str, Any]]
+    """When an attempt failed (ns since the epoch), and how; not set while none did."""
     answer: Answer | None
     document: bytes | None
     reader: StreamReader | None

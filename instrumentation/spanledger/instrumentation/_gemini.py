@@ -162,7 +162,7 @@ def _by_modality(details: Any) -> dict[str, int]:
     return found
 
 
-def _tier(usage: Mapping[str, Any]) -> str:
+def tier_of(usage: Mapping[str, Any]) -> str:
     """Vertex AI tells the tier as a kind of traffic (``ON_DEMAND_PRIORITY``, ``PROVISIONED_THROUGHPUT``)."""
     traffic = text(usage.get("trafficType")).lower()
     if traffic in ("", "on_demand", "traffic_type_unspecified"):
@@ -200,7 +200,7 @@ def _searches(document: Mapping[str, Any]) -> int:
     )
 
 
-def _billed_searches(queries: int, model: str) -> int:
+def billed_searches(queries: int, model: str) -> int:
     """Up to Gemini 2.5 a grounded prompt is billed, since Gemini 3 each query (ai.google.dev, Gemini API pricing)."""
     return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
 
@@ -227,11 +227,11 @@ def _merged(documents: list[Mapping[str, Any]], *, is_complete: bool) -> Answer:
         model=model.removeprefix("models/"),
         id=identifier,
         usage=usage or None,
-        service_tier=_tier(usage),
+        service_tier=tier_of(usage),
         finish_reasons=tuple(reasons[index] for index in sorted(reasons)),
         tool_calls=calls,
         is_partial=is_partial,
-        counts={"web_searches": _billed_searches(queries, model)} if queries else None,
+        counts={"web_searches": billed_searches(queries, model)} if queries else None,
         notes=(*notes, f"prompt_blocked:{blocked}") if blocked else notes,
     )
 
@@ -250,7 +250,7 @@ def _read_embeddings(response: Mapping[str, Any]) -> Answer:
         ]
         if told and None not in told:
             usage["promptTokenCount"] = known_sum(*told)
-    return Answer(usage=usage or None, service_tier=_tier(usage))
+    return Answer(usage=usage or None, service_tier=tier_of(usage))
 
 
 class Bodies:

@@ -224,3 +224,5 @@ POLL: Final = replace(
     starts_late=True,
 )
 COMPACT: Final = replace(RESPONSES, output_messages=None)
+# Classes and scores for questions about a text: an answer without an id, a state or an output.
+DECISIONS: Final = replace(COMPACT, operation="classification", tool_results=None, attributes=MappingProxyType({}))

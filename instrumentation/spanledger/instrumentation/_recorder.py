@@ -38,7 +38,7 @@ _SUPPRESS_KEYS: Final = tuple(
     if key is not None
 )
 # Whose usage document says what was charged; a gateway's own figure under the same name is no invoice.
-_BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter"])
+_BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter", "perplexity"])
 _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
 

@@ -91,8 +91,9 @@ def instrument(
         _runtime.complaints = settings.complaints
         if settings.deferred and _runtime.finisher is None:
             _runtime.finisher = Finisher()
-            _flush_with_providers()
             atexit.register(flush)
+        if settings.deferred and _runtime.providers is None:
+            _flush_with_providers()
         if _runtime.prices is None:
             _runtime.prices = LazyPrices()
         version = metadata.version("spanledger")
@@ -124,8 +125,8 @@ def uninstrument(sdks: Iterable[str] = tuple(SDKS)) -> None:
         flush()
         if _runtime.providers is not None:
             _runtime.providers.restore()
-        atexit.unregister(flush)
-        _runtime.finisher = _runtime.providers = None
+        # What completes calls stays: streams that are open end later, and are recorded then.
+        _runtime.providers = None
 
 
 def flush() -> None:

@@ -51,6 +51,11 @@ _ALL: Final = (
     Sdk(
         name="openai",
         module="openai",
+        also=(
+            "openai.resources.realtime.realtime",
+            "openai.resources.beta.realtime.realtime",
+            "openai.resources.beta.responses.responses",
+        ),
         requires="openai >= 1.55.3",
         patcher="spanledger.instrumentation.openai:OPENAI",
     ),

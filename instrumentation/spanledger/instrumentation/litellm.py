@@ -1,4 +1,4 @@
-"""LiteLLM as a client: ``completion``, ``text_completion``, ``embedding``, ``responses`` and their asynchronous twins.
+"""LiteLLM as a client: ``completion``, ``embedding``, ``responses``, ``rerank`` and more, and their asynchronous twins.
 
 LiteLLM's public functions are decorated with ``litellm.utils.client``, which keeps the function that makes the request
 in its closure. That one is wrapped: it runs once per attempt (retries and fallbacks, a ``Router``'s included), not at
@@ -43,7 +43,26 @@ _FUNCTIONS: Final[Mapping[str, tuple[Endpoint, tuple[str, str]]]] = MappingProxy
         "aembedding": (shapes.EMBEDDINGS, ("model", "input")),
         "responses": (shapes.RESPONSES, ("input", "model")),
         "aresponses": (shapes.RESPONSES, ("input", "model")),
+        "rerank": (shapes.RERANK, ("model", "query")),
+        "arerank": (shapes.RERANK, ("model", "query")),
+        "image_generation": (shapes.IMAGES, ("prompt", "model")),
+        "aimage_generation": (shapes.IMAGES, ("prompt", "model")),
+        "transcription": (shapes.TRANSCRIPTIONS, ("model", "file")),
+        "atranscription": (shapes.TRANSCRIPTIONS, ("model", "file")),
+        "speech": (shapes.SPEECH, ("model", "input")),
+        "aspeech": (shapes.SPEECH, ("model", "input")),
+        "anthropic_messages": (shapes.MESSAGES, ("max_tokens", "messages")),
     }
+)
+_HALVES: Final = (
+    "acompletion",
+    "atext_completion",
+    "aembedding",
+    "aresponses",
+    "arerank",
+    "aimg_generation",
+    "atranscription",
+    "aspeech",
 )
 _KEPT: Final = "original_function"
 _STREAMS: Final = (
@@ -207,6 +226,9 @@ class _Hooks(Hooks):
         if isinstance(answer, self.streams):
             self._watch(call, answer)
             return answer
+        if call.endpoint is shapes.MESSAGES and not isinstance(answer, dict):
+            call.discard()  # its streams are bytes, made for LiteLLM's proxy
+            return answer
         found = call.endpoint.read(fields(answer), captures=self.recorder.settings.capture_content)
         shapes.identify(found, noted)
         call.answer = found
@@ -300,7 +322,7 @@ def _noted(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_half_of_an_asynchronous_one(asked: Mapping[str, Any]) -> bool:
     """``acompletion`` calls ``completion``, told so, for a coroutine."""
-    return any(asked.get(name) is True for name in ("acompletion", "atext_completion", "aembedding", "aresponses"))
+    return any(asked.get(name) is True for name in _HALVES)
 
 
 def _left(stream: Any) -> None:
