@@ -85,6 +85,23 @@ def test_what_hosts_tell(on: Any, clients: Any, provider: Any, reply: Any, host:
     assert cost is None or found["spanledger.cost.total"] == cost
 
 
+@pytest.mark.parametrize(
+    ("base_url", "is_asked"),
+    [
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", True),
+        ("https://api.mistral.ai/v1", False),  # it refuses what it does not know
+        ("https://llm.example.com/v1", False),
+    ],
+)
+def test_who_is_asked_for_the_usage_of_streams(
+    on: Any, clients: Any, provider: Any, reply: Any, base_url: str, is_asked: bool
+) -> None:
+    provider.replies.append(reply(events=chat_events(usage=TOKENS)))
+    chunks = list(clients.openai(base_url=base_url).chat.completions.create(model="m", messages=MESSAGES, stream=True))
+    assert ("stream_options" in provider.requests[0].body) is is_asked
+    assert len(chunks) == (3 if is_asked else 4)
+
+
 def test_a_key_of_the_customers_own(on: Any, clients: Any, provider: Any, reply: Any) -> None:
     """OpenRouter bills its fee, whose key it is the tokens."""
     usage = {**TOKENS, "cost": 0.0001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.002}}

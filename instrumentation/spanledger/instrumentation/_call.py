@@ -216,6 +216,8 @@ class Call:
 
     def abandon(self) -> None:
         """The caller stopped reading the answer: closed it, dropped it, or was cancelled."""
+        if self.is_open and self.started_ns < self.recorder.forked_ns:
+            self.discard()  # a copy that a forked child drops: the parent reads on
         self._end(ABANDONED)
 
     def discard(self) -> None:
@@ -244,5 +246,5 @@ class Call:
 
     def __del__(self) -> None:
         # A response that was dropped unread takes its call with it. At the interpreter's end nobody would export it.
-        if not _is_finalizing():
-            self._end(ABANDONED)
+        if not _is_finalizing() and self.is_open:
+            self.abandon()

@@ -25,7 +25,7 @@ _PLATFORM_CLASSES: Final = (
 )
 
 # Hosts that document `stream_options.include_usage`; others may refuse a field that they do not know.
-_STREAM_USAGE_BILLERS: Final = frozenset(["openai", "azure_openai", "openrouter", "deepseek", "groq", "xai"])
+_STREAM_USAGE_BILLERS: Final = frozenset(["openai", "azure_openai", "openrouter", "deepseek", "groq", "xai", "alibaba"])
 # What listens here is a model server or a gateway of the user's own: vLLM, Ollama, llama.cpp and LiteLLM all take it.
 _LOOPBACK: Final = frozenset(["127.0.0.1", "localhost", "::1"])
 # Azure's dated API versions refused `stream_options` before this one.

@@ -90,7 +90,7 @@ def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
     return found
 
 
-def _read_usage(answer: Answer) -> Counted:
+def read_usage(answer: Answer) -> Counted:
     """Token classes of a usage document."""
     usage = answer.usage
     counts = dict(answer.counts or {})
@@ -410,7 +410,7 @@ GENERATE: Final = Endpoint(
     request_keys=("generationConfig",),
     read_request=_read_request,
     read_response=_read_response,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     tool_results=_tool_results,
     new_reader=_new_reader,
     input_messages=_asked,
@@ -420,13 +420,13 @@ EMBEDDINGS: Final = Endpoint(
     request_keys=("requests", "parameters", "embedContentConfig", "outputDimensionality"),
     read_request=_read_embedding_request,
     read_response=_read_embeddings,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     new_reader=_new_embedding_reader,
 )
 IMAGES: Final = Endpoint(
     operation="image_generation",
     read_response=_read_embeddings,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     new_reader=_new_images_reader,
 )
 BATCHED: Final = replace(GENERATE, starts_late=True, new_reader=None)

@@ -65,6 +65,8 @@ class Recorder:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self.settings = settings
+        self.forked_ns = 0
+        """When this process was forked off (`perf_counter_ns`), else 0: calls that started before are its parent's."""
         self._prices = prices
         self._is_deferred = defer is not None
         self.submit = defer or self._complete_here

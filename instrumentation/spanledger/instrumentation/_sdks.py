@@ -68,6 +68,7 @@ _ALL: Final = (
     Sdk(
         name="google-genai",
         module="google.genai",
+        also=("google.genai._gaos.basesdk",),
         requires="google-genai >= 1.51.0",
         patcher="spanledger.instrumentation.google_genai:GOOGLE_GENAI",
     ),

@@ -207,11 +207,15 @@ class _Hooks(Hooks):
     def read_answer(self, call: Call, answer: Any, _told: Any) -> Any:
         if isinstance(answer, self._model):
             self.finish(call, answer)
-        elif call.endpoint.read_item is not None:
-            self._watch_items(call, answer)
         elif call.endpoint.read_items is not None:
             call.document = _body(answer)
-            call.finish()
+            response = _http_response(answer) if call.document is None else None
+            if response is None:
+                call.finish()
+            else:  # a file that the application reads itself, piece by piece
+                watch_response(call, response, None)
+        elif call.endpoint.read_item is not None:
+            self._watch_items(call, answer)
         elif isinstance(answer, self._stream):
             self._watch(call, answer, watch)
         elif isinstance(answer, self._async_stream):

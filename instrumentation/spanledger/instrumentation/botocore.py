@@ -33,7 +33,7 @@ from spanledger.semconv import names
 
 _SERVICE: Final = "bedrock-runtime"
 _INVOKES: Final[Mapping[str, Endpoint]] = MappingProxyType(
-    {kind: replace(bedrock.INVOKE, operation=kind) for kind in ("chat", "text_completion", "embeddings")}
+    {kind: replace(bedrock.INVOKE, operation=kind) for kind in bedrock.INVOKE_OPERATIONS}
 )
 _NEEDS_RETRY: Final = ("attempts", "operation_model", "request_dict", "response", "caught_exception")
 _STREAMS: Final = frozenset(["ConverseStream", "InvokeModelWithResponseStream"])

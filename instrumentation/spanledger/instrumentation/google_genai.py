@@ -68,8 +68,12 @@ class GoogleGenAI:
     name: str = "google-genai"
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
-        """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
-        version = str(getattr(module, "__version__", "?"))
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        version = str(getattr(sys.modules.get("google.genai"), "__version__", "?"))
+        if module.__name__ != "google.genai":
+            from spanledger.instrumentation import _gemini_interactions as interactions
+
+            return interactions.patch(module, self.name, version, recorder, problems)
         patches = Patches()
         hooks = _Hooks(self.name, version, recorder, problems, patches)
         senders = getattr(module, "_api_client", None)

@@ -16,16 +16,15 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _mistral as mistral
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
-from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, items, text
 from spanledger.instrumentation._recorder import Recorder
+from spanledger.instrumentation._speakeasy import Retried
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
@@ -75,22 +74,11 @@ class Mistral:
         hooks.wrap(module, "BaseSDK", "do_request", hooks.around)
         hooks.wrap(module, "BaseSDK", "do_request_async", hooks.around_async)
         home = module.__name__.rpartition(".")[0]
-        _watch_attempts(home, hooks)
+        hooks.watch_attempts(home)
         tracing = sys.modules.get(f"{home}._hooks.tracing")
         if tracing is not None:
             _replace_own_spans(tracing, hooks)
         return patches
-
-
-def _watch_attempts(home: str, hooks: _Hooks) -> None:
-    """Patch what repeats a request until it is answered; version 1 has it under a second name."""
-    places = [sys.modules.get(f"{home}.{module}") for module in ("utils.retries", "utils")]
-    for name, wrapper in (("retry", hooks.retry), ("retry_async", hooks.retry_async)):
-        holders = [place for place in places if name in fields(place)]
-        for place in holders:
-            hooks.patches.wrap(place, name, wrapper)
-        if not holders:
-            hooks.missing(f"utils.retries.{name}")
 
 
 def _replace_own_spans(tracing: Any, hooks: _Hooks) -> None:
@@ -117,7 +105,7 @@ def _platform(module: str) -> str:
     return "google_vertex" if "gcp" in module else ""
 
 
-class _Hooks(Exchanges):
+class _Hooks(Retried):
     """The wrappers. Both methods take ``(hook_ctx, request, ...)`` and are made for every request."""
 
     platform = ""
@@ -144,41 +132,6 @@ class _Hooks(Exchanges):
         if endpoint is None:
             return None
         return self.recorder.begin(endpoint, owner, self._facts(owner, request), body)
-
-    def retry(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What is repeated is the first argument."""
-        if self.current() is None or not args:
-            return wrapped(*args, **kwargs)
-        send = args[0]
-
-        def attempt() -> Any:
-            self.in_attempts(attempts.note_kept)
-            try:
-                answer = send()
-            except Exception as error:
-                self.in_attempts(_keep_error, error)
-                raise
-            self.in_attempts(_keep_refusal, answer)
-            return answer
-
-        return wrapped(attempt, *args[1:], **kwargs)
-
-    async def retry_async(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.current() is None or not args:
-            return await wrapped(*args, **kwargs)
-        send = args[0]
-
-        async def attempt() -> Any:
-            self.in_attempts(attempts.note_kept)
-            try:
-                answer = await send()
-            except Exception as error:
-                self.in_attempts(_keep_error, error)
-                raise
-            self.in_attempts(_keep_refusal, answer)
-            return answer
-
-        return await wrapped(attempt, *args[1:], **kwargs)
 
     def error_name(self, status: int) -> str:
         return "HTTPValidationError" if status == 422 else "SDKError"
@@ -216,15 +169,6 @@ def _form_field(request: Any, name: str) -> str:
         return next(iter(parse_qs(request.content.decode()).get(name, ())), "")
     parts = fields(getattr(request, "stream", None)).get("fields")
     return next((text(part.value) for part in items(parts) if part.name == name), "")
-
-
-def _keep_error(call: Call, error: BaseException) -> None:
-    attempts.keep(call, attempts.raised(error))
-
-
-def _keep_refusal(call: Call, answer: Any) -> None:
-    if answer.status_code >= 400:
-        attempts.keep(call, attempts.refused(answer))
 
 
 MISTRAL: Final = Mistral()

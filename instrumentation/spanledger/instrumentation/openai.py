@@ -13,7 +13,7 @@ from spanledger.instrumentation import _openai_chat as chat
 from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._batches import openai_items
+from spanledger.instrumentation._batches import openai_item, openai_items
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._recorder import Recorder
@@ -47,7 +47,11 @@ _BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
     }
 )
 _FILE: Final = replace(
-    chat.EMBEDDINGS, input_messages=None, starts_late=True, read_items=partial(openai_items, endpoints=_BATCHED)
+    chat.EMBEDDINGS,
+    input_messages=None,
+    starts_late=True,
+    read_items=partial(openai_items, endpoints=_BATCHED),
+    read_item=partial(openai_item, endpoints=_BATCHED),
 )
 
 
