@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import chain, product
 from typing import Final
 
 from spanledger.semconv.cost import Cost
+from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import explain, names, reasons, similar
 from spanledger.semconv.prices.background import Worker
@@ -136,22 +137,23 @@ class PriceBook:
         pricers, orgs, projects = self._resolved.pricers, self._orgs, self._projects
         costs: list[Cost] = []
         append = costs.append
-        for seen in observations:
-            requested, answered = seen.request_model, seen.response_model
-            key = (
-                seen.provider,
-                answered or requested,
-                requested if answered else "",
-                seen.service_tier,
-                seen.is_batch,
-                seen.org_id if orgs and seen.org_id in orgs else "",
-                seen.project if projects and seen.project in projects else "",
-            )
-            price = pricers.get(key) or self._resolve(key)
-            at_ns = seen.started_ns
-            if at_ns < _EARLIEST_NS:
-                at_ns = seen.ended_ns if seen.ended_ns >= _EARLIEST_NS else seen.received_ns
-            append(price(seen.usage, at_ns, seen.max_output_tokens))
+        with localcontext(CONTEXT):  # no cost of a contract has too many digits for the quick way
+            for seen in observations:
+                requested, answered = seen.request_model, seen.response_model
+                key = (
+                    seen.provider,
+                    answered or requested,
+                    requested if answered else "",
+                    seen.service_tier,
+                    seen.is_batch,
+                    seen.org_id if orgs and seen.org_id in orgs else "",
+                    seen.project if projects and seen.project in projects else "",
+                )
+                price = pricers.get(key) or self._resolve(key)
+                at_ns = seen.started_ns
+                if at_ns < _EARLIEST_NS:
+                    at_ns = seen.ended_ns if seen.ended_ns >= _EARLIEST_NS else seen.received_ns
+                append(price(seen.usage, at_ns, seen.max_output_tokens))
         return costs
 
     def explain(self, cost: Cost) -> list[str]:
