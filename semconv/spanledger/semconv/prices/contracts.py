@@ -249,10 +249,10 @@ class _Segment:
         if discount.classes and name not in discount.classes:
             return rate
         kept = CONTEXT.divide(CONTEXT.subtract(HUNDRED, discount.percent), HUNDRED)
-        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per)
+        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per).storable()
 
     def _in_dollars(self, agreement: ContractRates, rate: Rate) -> Rate:
-        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per)
+        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per).storable()
 
     def _snapshot(
         self,
