@@ -6,20 +6,21 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal, localcontext
 from itertools import chain, product
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import explain, names, reasons, similar
+from spanledger.semconv.prices import names, reasons
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
-from spanledger.semconv.prices.contracts import Call, Listed, compose
-from spanledger.semconv.prices.overrides import Commitment, Overrides
 from spanledger.semconv.prices.quick import Pricer, pricer
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
 from spanledger.semconv.usage import Usage
+
+if TYPE_CHECKING:  # an instrumented application has neither contracts nor people who ask for an explanation
+    from spanledger.semconv.prices.overrides import Commitment, Overrides
 
 _CACHE_LIMIT: Final = 50_000
 """Names come from other people's spans: a cache that forgets everything now and then is bounded at no cost."""
@@ -158,10 +159,14 @@ class PriceBook:
 
     def explain(self, cost: Cost) -> list[str]:
         """A cost's arithmetic, line by line: quantities, rates, where the rates come from, what is in doubt."""
+        from spanledger.semconv.prices import explain
+
         return explain.lines(cost, self.snapshot(cost.price_id) if cost.price_id else None)
 
     def suggest(self, *, provider: str, model: str, limit: int = 3) -> list[str]:
         """The nearest names of models with prices, best first, for a model without (``provider/model``)."""
+        from spanledger.semconv.prices import similar
+
         return similar.models(self._resolved.loaded(), provider, model, limit)
 
     def commitments(self, day: date, org_id: str = "") -> list[tuple[Commitment, Decimal]]:
@@ -221,11 +226,13 @@ class PriceBook:
             tier, is_batch = "", True
         spoken = names.spoken(provider, model, request_model)
         if self._overrides is not None:
+            from spanledger.semconv.prices.contracts import Call, compose
+
             call = Call(provider, spoken, tier, is_batch, org, project)
             found = compose(self._overrides, call, resolved.list_prices)
         else:
             listed = resolved.list_prices(provider, spoken)
-            found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
+            found = listed if isinstance(listed, str) else listed.pick(tier, is_batch)
         if len(resolved.pricers) >= _CACHE_LIMIT:
             resolved.pricers.clear()
             self._snapshots.clear()
@@ -248,6 +255,8 @@ class PriceBook:
         """Snapshots that exist only because of the overrides: every model, tier and organisation that they speak of."""
         if self._overrides is None:
             return
+        from spanledger.semconv.prices.contracts import Call, compose
+
         rules = list(self._overrides.rules())
         tiers = {("", False), ("", True), *((rule.service_tier, rule.is_batch) for rule in self._overrides.rates)}
         for provider in {rule.scope.provider for rule in rules}:
@@ -279,7 +288,7 @@ class _Resolved:
             self.base = BaseBook()  # two threads may both do it: no lock that a fork could leave held
         return self.base
 
-    def list_prices(self, provider: str, spoken: Sequence[str]) -> Listed | str:
+    def list_prices(self, provider: str, spoken: Sequence[str]) -> Schedules | str:
         """List prices of the first name that the base data knows, or the reason why there are none."""
         reason = ""
         for name in spoken:
@@ -290,7 +299,7 @@ class _Resolved:
                     self.models.clear()
                 self.models[provider, name] = found
             if not isinstance(found, str):
-                return Listed(found.name, found.pick)
+                return found
             reason = reason or found
         return reason or reasons.UNKNOWN_MODEL
 
