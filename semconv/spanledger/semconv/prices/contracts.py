@@ -10,31 +10,22 @@ from typing import Final, TypeVar
 
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import reasons
-from spanledger.semconv.prices.base import doubtful
+from spanledger.semconv.prices.base import Schedules, doubtful
 from spanledger.semconv.prices.overrides import Alias, Commitment, ContractRates, Discount, Overrides, Rule, Scope
 from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
 
 HUNDRED: Final = Decimal(100)
 
 AnyRule = TypeVar("AnyRule", bound=Rule)
-ListPrices = Callable[[str, Sequence[str]], "Listed | str"]
+ListPrices = Callable[[str, Sequence[str]], Schedules | str]
 """(provider, names to try in order) → the list prices, or the reason why there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """List prices of the model that a call's names stand for."""
-
-    model: str
-    schedule: Callable[[str, bool], Schedule]
-    """(tier, batch) → schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
     """What a call's names stand for on a day: list prices or the reason why there are none, and all its names."""
 
-    listed: Listed | str
+    listed: Schedules | str
     names: tuple[str, ...]
     model: str
 
@@ -60,8 +51,8 @@ def compose(overrides: Overrides, call: Call, list_prices: ListPrices) -> Schedu
         targets[day] = _target(overrides, call, aliases, day, list_prices)
     every_name = {name for target in targets.values() for name in target.names}
     for target in targets.values():
-        if isinstance(target.listed, Listed):
-            days |= set(target.listed.schedule(call.tier, call.is_batch).days)
+        if isinstance(target.listed, Schedules):
+            days |= set(target.listed.pick(call.tier, call.is_batch).days)
     rates = [r for r in overrides.rates if _covers(r.scope, every_name, call)]
     discounts = [d for d in overrides.discounts if _covers(d.scope, every_name, call)]
     commitments = [c for c in overrides.commitments if _covers(c.scope, every_name, call)]
@@ -129,8 +120,8 @@ def _target(
         alias = _best(held)
         provider, wanted = (alias.provider or call.provider, alias.model) if alias else (call.provider, name)
         found = list_prices(provider, (wanted,))
-        if isinstance(found, Listed):
-            return _Target(found, tuple(dict.fromkeys((*call.names, wanted, found.model))), found.model)
+        if isinstance(found, Schedules):
+            return _Target(found, tuple(dict.fromkeys((*call.names, wanted, found.name))), found.name)
         if alias:
             return _Target(found, tuple(dict.fromkeys((*call.names, wanted))), wanted)
         reason = reason or found
@@ -161,7 +152,7 @@ class _Segment:
             if agreed:
                 return self._tariff(None, agreed, discount)
             return self._from_standard(rates, discounts) if held and self._is_special else listed
-        base = listed.schedule(self.call.tier, self.call.is_batch).plan_on(self.start)
+        base = listed.pick(self.call.tier, self.call.is_batch).plan_on(self.start)
         if not agreed and discount is None:
             return base
         if isinstance(base, DayPlan):
@@ -186,11 +177,11 @@ class _Segment:
             return plan
         return doubtful(Schedule((), (plan,)), self.call.tier, self.call.is_batch).plan_on(None)
 
-    def _provisioned(self, commitment: Commitment, listed: Listed | str) -> Tariff:
+    def _provisioned(self, commitment: Commitment, listed: Schedules | str) -> Tariff:
         """Tokens are paid by the month; what is billed by the use (searches) keeps its list rate."""
         rates: dict[str, Rate] = {"input_uncached": Rate(Decimal(0)), "output_text": Rate(Decimal(0))}
-        if isinstance(listed, Listed):
-            plan = listed.schedule("", False).plan_on(self.start)
+        if isinstance(listed, Schedules):
+            plan = listed.pick("", False).plan_on(self.start)
             standard = (plan if isinstance(plan, Tariff) else plan.tariffs[0]).base.snapshot
             rates |= {name: rate for name, rate in standard.rates.items() if unit_of(name) != "tokens"}
         snapshot = self._snapshot(rates, {"commitment": commitment.name}, commitment.scope, None)
@@ -249,10 +240,10 @@ class _Segment:
         if discount.classes and name not in discount.classes:
             return rate
         kept = CONTEXT.divide(CONTEXT.subtract(HUNDRED, discount.percent), HUNDRED)
-        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per)
+        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per).storable()
 
     def _in_dollars(self, agreement: ContractRates, rate: Rate) -> Rate:
-        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per)
+        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per).storable()
 
     def _snapshot(
         self,
