@@ -207,6 +207,8 @@ NAMES = sorted(
     | {name for name, _ in FIRST_CHUNK}
     | {names.USAGE_PREFIX + name for name in TOKEN_CLASSES}
     | {names.USAGE_COUNT_PREFIX + "web_searches", names.LABEL_PREFIX + "x"}
+    | {"acme.usage", "acme.model_name", "acme.span_type", "acme.usage.promptTokens", "acme.cached_tokens"}
+    | {"gen_ai", "gen_ai.usage", "gen_ai.response", "llm.token_count", "ai.usage", "spanledger"}
 )
 SCOPES = sorted({scope.rstrip("*") for dialect in DIALECTS for scope in dialect.scopes} | {"", "app", "x" * 1000})
 EVENTS = sorted(
@@ -220,10 +222,11 @@ WORDS = [
     *("0001-01-01T00:00:00+23:59", "{'prompt_tokens': 5}", '[{"parts": [{"type": "tool_call"}]}]'),
     '{"input_tokens": 5, "output_tokens": "x", "cache_creation": {"a": []}}',
 ]
+members = st.sampled_from(["usage", "input_tokens", "output_tokens", "prompt", "model", "id", "prompt_tokens", "total"])
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.binary(max_size=20) | st.text(max_size=30)
 attribute_values = st.recursive(
     plain | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(members | st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
 attributes_ = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=12), attribute_values, max_size=30)

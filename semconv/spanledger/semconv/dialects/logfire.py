@@ -64,6 +64,7 @@ def _adjust(draft: Draft) -> None:
 DIALECT: Final = Dialect(
     name="logfire",
     scopes=("logfire", "logfire.*"),
+    markers=("logfire.msg_template",),
     texts=_TEXTS,
     counts=conventions.COUNTS,
     role=_role,

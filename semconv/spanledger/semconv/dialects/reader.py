@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from spanledger.semconv import names
-from spanledger.semconv.dialects import table, tokens, tools, values
+from spanledger.semconv.dialects import table, tokens, tools, unknown, values
 from spanledger.semconv.dialects.table import Dialect, Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation, Role
@@ -46,6 +46,41 @@ _FACTS: Final = (
 """What a record that does not bill may add to the call of its span or below it."""
 _LABEL: Final = names.LABEL_PREFIX
 _EXACT: Final = {names.USAGE_PREFIX + name: name for name in TOKEN_CLASSES}
+
+
+_MAPPED: Final = ("gen_ai.", "llm.", "ai.", "spanledger.")
+_MAX_MEMBERS: Final = 512
+_MAX_DEPTH: Final = 6
+
+
+def _stems(name: str) -> list[str]:
+    """``a.b.c`` → ``a``, ``a.b``."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def flattened(attributes: Mapping[str, Any], maps: Sequence[str]) -> dict[str, Any] | None:
+    """Attributes with the maps under these names taken apart (``{"gen_ai.usage": {"input_tokens": 3}}``).
+
+    ``None`` where none of them is a map. What stands there under its whole name wins; depth and number are bounded.
+    """
+    apart = [name for name in maps if isinstance(attributes[name], dict)]
+    if not apart:
+        return None
+    flat = {name: value for name, value in attributes.items() if name not in apart}
+    waiting: list[tuple[str, Mapping[str, Any], int]] = [(name, attributes[name], 0) for name in reversed(apart)]
+    members = 0
+    while waiting:
+        stem, inner, depth = waiting.pop()
+        for key, value in inner.items():
+            members += 1
+            if members > _MAX_MEMBERS:
+                return flat
+            if isinstance(value, dict) and depth < _MAX_DEPTH:
+                waiting.append((f"{stem}.{key}", value, depth + 1))
+            else:
+                flat.setdefault(f"{stem}.{key}", value)
+    return flat
 
 
 def _status_code(value: Any) -> int | Bad | None:
@@ -94,6 +129,12 @@ class Plan:
     """Field, attribute, a type to take as it is, and reader of what is neither text nor token count; the first wins."""
     labels: tuple[tuple[str, str], ...]
     tools: tools.ToolPlan | None
+    guessed: bool
+    """Whether attributes are read that no table names."""
+    objects: tuple[str, ...]
+    """Usage objects among them."""
+    maps: tuple[str, ...]
+    """Names that other names of the table begin with: a map there holds attributes by the rest of their names."""
 
 
 class Compiler:
@@ -106,6 +147,8 @@ class Compiler:
             for slot, aliases in group.items():
                 for rank, alias in enumerate(aliases):
                     self._slots.setdefault(alias, []).append((slot, rank))
+        core = (name for group in (dialect.counts, dialect.texts) for slot in group for name in group[slot])
+        self._stems = frozenset(stem for name in core if name.startswith(_MAPPED) for stem in _stems(name))
         self._plans: dict[tuple[str, ...], Plan | None] = {}
         self._names_kept = 0
 
@@ -136,9 +179,13 @@ class Compiler:
         labels: list[tuple[str, str]] = []
         exact: list[tuple[str, str, bool]] = []
         present = frozenset(shape)
+        guessed: dict[str, list[tuple[int, str]]] = {}
         for name in shape:
-            for slot, rank in self._slots.get(name, ()):
+            known = self._slots.get(name, ())
+            for slot, rank in known:
                 found.setdefault(slot, []).append((rank, name))
+            if not known and dialect.guess is not None and (meant := dialect.guess(name)) is not None:
+                guessed.setdefault(meant[0], []).append((meant[1], name))
             if name.startswith("spanledger."):
                 if name.startswith(_LABEL) and len(name) > len(_LABEL):
                     labels.append((name[len(_LABEL) :], name))
@@ -148,16 +195,19 @@ class Compiler:
                     exact.append((name[len(names.USAGE_COUNT_PREFIX) :], name, False))
             elif dialect.bags:
                 self._from_bag(name, found, labels)
+        slots = len(found)
+        objects = unknown.fill(found, guessed) if guessed else ()
         aliases = {slot: tuple(name for _, name in sorted(ranked)) for slot, ranked in found.items()}
         texts = [(slot, aliases[slot]) for slot in dialect.texts if slot in aliases]
-        known = {*dialect.texts, *dialect.counts}
-        texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in known]  # out of bags
+        tabled = {*dialect.texts, *dialect.counts}
+        texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in tabled]  # out of bags, or guessed
         counts = [(slot, *aliases[slot]) for slot in dialect.counts if slot in aliases]
         if exact:
             counts = []  # our own classes say it all; the conventions' sums beside them are for others
         claims = not present.isdisjoint(table.CLAIMS)
         marked = not present.isdisjoint((*dialect.markers, *dialect.core))
-        if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
+        maps = tuple(name for name in shape if name in self._stems)
+        if not (counts or claims or exact or marked or objects or maps or any(slot in _CORE for slot, _ in texts)):
             return None
         quick = [(slot, names_[0]) for slot, names_ in texts]
         if len(quick) == 1:
@@ -172,6 +222,9 @@ class Compiler:
             rest=tuple(entry for entry in _REST if entry[1] in present),
             labels=tuple(labels),
             tools=tools.plan(shape, present),
+            guessed=bool(objects) or len(found) > slots,
+            objects=objects,
+            maps=maps,
         )
 
     def _from_bag(self, name: str, found: dict[str, list[tuple[int, str]]], labels: list[tuple[str, str]]) -> None:
@@ -244,6 +297,8 @@ def read(
     )
     if plan.exact:
         draft.usage = _exact_usage(attributes, plan, notes)
+    if plan.guessed:
+        unknown.read(draft, plan.objects)
     if plan.labels:
         draft.labels = {**base_labels, **_read_labels(attributes, plan.labels, notes)}
     if plan.tools is not None:
