@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.semconv import names
-from spanledger.semconv.dialects import DIALECTS, Dialects, reader
+from spanledger.semconv.dialects import DIALECTS, Dialects, plans
 from spanledger.semconv.dialects.table import CLAIMS, FIRST_CHUNK, HTTP_STATUS, MAX_OUTPUT, STOP_REASONS, STREAM_FLAGS
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
@@ -324,8 +324,8 @@ def test_reading_depends_on_the_record_alone(record: SpanRecord) -> None:
 
 
 def test_endless_new_shapes_keep_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MAX_SHAPES", 100)
-    compiler = reader.Compiler(DIALECTS[0])
+    monkeypatch.setattr(plans, "_MAX_SHAPES", 100)
+    compiler = plans.Compiler(DIALECTS[0])
     for i in range(1000):
         assert compiler.plan({**GOOD, f"key{i}": 1}) is not None
         assert len(compiler._plans) <= 100

@@ -27,7 +27,7 @@ from spanledger.semconv.dialects import (
     values,
     vercel,
 )
-from spanledger.semconv.dialects.reader import Compiler, Plan
+from spanledger.semconv.dialects.plans import Compiler, Plan, flattened
 from spanledger.semconv.dialects.table import Dialect
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import Attributes, LogEntry, Source, SpanRecord
@@ -256,7 +256,7 @@ def _read(record: SpanRecord | LogEntry, compiler: Compiler | _Marked, bound: _B
     if plan is None:
         return None
     if plan.maps:
-        flat = reader.flattened(record.attributes, plan.maps)
+        flat = flattened(record.attributes, plan.maps)
         if flat is not None:
             record = replace(record, attributes=flat)
             plan = compiler.plan(flat)
