@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, openinference, usage_json, values
+from spanledger.semconv.dialects import conventions, openinference, usage_json, usage_text, values
 from spanledger.semconv.dialects.official import note_broken_stream
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
@@ -46,9 +46,9 @@ def _adjust(draft: Draft) -> None:
         return
     raw = attributes.get("gen_ai.usage.raw") or attributes.get("usage")
     if raw is not None:
-        found = usage_json.from_mapping(values.mapping(raw))
+        found = usage_text.from_json(raw)
         usage_json.apply(draft, found)
-        if found.cost is not None:
+        if found is not None and found.cost is not None:
             fields["exact_cost_usd"] = found.cost
     if attributes.get("logfire.span_type") == "log":
         fields["is_stream"] = True

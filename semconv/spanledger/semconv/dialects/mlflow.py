@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects import conventions, ids, usage_json, usage_text, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.dialects.values import Bad
 from spanledger.semconv.observation import Role
@@ -37,9 +37,8 @@ def _adjust(draft: Draft) -> None:
     attributes, fields = draft.attributes, draft.fields
     if draft.role is not Role.LEAF:
         return
-    usage = values.mapping(attributes.get("mlflow.chat.tokenUsage"))
-    if usage:
-        found = usage_json.from_mapping(usage)
+    found = usage_text.from_json(attributes.get("mlflow.chat.tokenUsage"))
+    if found is not None:
         found.input_holds_cache = True
         usage_json.apply(draft, found)
     cost = values.mapping(attributes.get("mlflow.llm.cost"))

@@ -219,7 +219,8 @@ def _read_texts(
             fields[field] = text
         elif text is None or len(aliases) > 1:
             for name in aliases:
-                if _read_text(field, name, attributes[name], fields, notes):
+                value = attributes[name]
+                if value != "" and _read_text(field, name, value, fields, notes):
                     break
 
 

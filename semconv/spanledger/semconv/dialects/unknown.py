@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from spanledger.semconv.dialects import usage_json, values
+from spanledger.semconv.dialects import usage_json, usage_text
 from spanledger.semconv.dialects.table import Draft
 from spanledger.semconv.dialects.tokens import COUNTS
 
@@ -127,12 +127,9 @@ def read(draft: Draft, objects: tuple[str, ...]) -> None:
         draft.fields["operation"] = _OPERATIONS.get(word, "")
     for name in objects:
         value = draft.attributes[name]
-        found = usage_json.from_mapping(values.mapping(value))
-        if not found.counts:
-            python = usage_json.from_python_text(value)
-            if python is None:
-                continue
-            found = python
+        found = usage_text.from_json(value) or usage_text.from_python(value)
+        if found is None:
+            continue
         if len(found.counts) > len(draft.counts):
             usage_json.apply(draft, found)
         if found.cost is not None:
