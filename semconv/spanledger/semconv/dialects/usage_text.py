@@ -32,7 +32,7 @@ _Parse = Callable[[Any], Found | None]
 class _Layout:
     counts: tuple[tuple[str, int], ...]
     """Slot and the place of its number among all numbers of the text."""
-    names: tuple[tuple[int, str], ...]
+    names: tuple[tuple[int, bytes], ...]
     """Digits that are part of a name, by their place: other digits are another name."""
     zeros: dict[str, int]
     input_holds_cache: bool
@@ -62,8 +62,8 @@ def _read(text: Any, is_python: bool, parse: _Parse) -> Found | None:
     if not isinstance(text, str) or len(text) > _LONGEST or not text.isascii():
         return parse(text)
     raw = text.encode()
-    numbers = raw.translate(_ONLY_DIGITS).decode().split()
-    zeros = tuple([at for at, digits in enumerate(numbers) if digits == "0"]) if "0" in numbers else ()
+    numbers = raw.translate(_ONLY_DIGITS).split()
+    zeros = tuple([at for at, digits in enumerate(numbers) if digits == b"0"]) if b"0" in numbers else ()
     key = (raw.translate(None, _DIGITS), is_python, zeros)
     layout = _layouts.get(key)
     if layout is not None:
@@ -78,7 +78,7 @@ def _read(text: Any, is_python: bool, parse: _Parse) -> Found | None:
     return found
 
 
-def _counts(layout: _Layout, numbers: list[str]) -> dict[str, int] | None:
+def _counts(layout: _Layout, numbers: list[bytes]) -> dict[str, int] | None:
     """The counts among the numbers of a text; ``None`` when it has to be parsed."""
     for at, digits in layout.names:
         if numbers[at] != digits:
@@ -86,7 +86,7 @@ def _counts(layout: _Layout, numbers: list[str]) -> dict[str, int] | None:
     counts = layout.zeros.copy()
     for slot, at in layout.counts:
         digits = numbers[at]
-        if len(digits) > _MOST_DIGITS or digits[0] == "0":
+        if len(digits) > _MOST_DIGITS or digits[0] == 48:  # 0
             return None
         counts[slot] = int(digits)
     return counts
@@ -95,7 +95,7 @@ def _counts(layout: _Layout, numbers: list[str]) -> dict[str, int] | None:
 def _learn(text: str, found: Found, parse: _Parse) -> _Layout | None:
     """Where the counts of a text stand; ``None`` when that does not follow from its layout."""
     places: set[int] = set()
-    names: list[tuple[int, str]] = []
+    names: list[tuple[int, bytes]] = []
     marked, last = "", 0
     for at, number in enumerate(_NUMBER.finditer(text)):
         before, after = text[number.start() - 1], text[number.end() : number.end() + 1]
@@ -108,7 +108,7 @@ def _learn(text: str, found: Found, parse: _Parse) -> _Layout | None:
             if parse is not from_python_text:
                 return None  # an amount, or a count that may be a whole number the next time; as Python text it is none
         else:
-            names.append((at, number[0]))
+            names.append((at, number[0].encode()))
     told = parse(marked + text[last:])
     if told is None or (told.cost, told.counts.keys()) != (None, found.counts.keys()):
         return None
