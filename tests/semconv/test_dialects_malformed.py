@@ -36,6 +36,11 @@ def observe(attributes: dict[str, Any], scope: str = "opentelemetry.instrumentat
     return observation
 
 
+def test_an_empty_text_that_is_the_only_one_costs_nothing_else() -> None:
+    read = observe({"gen_ai.request.model": "", "gen_ai.usage.input_tokens": 30})
+    assert (read.request_model, read.usage.input_tokens) == ("", 30)
+
+
 @pytest.mark.parametrize(
     "value",
     [-1, 2**53 + 1, 2**64, NAN, INFINITY, -INFINITY, 3.5, -3.0, True, "12 tokens", "-4", "1e3", "0x10", HUGE, [3], [],

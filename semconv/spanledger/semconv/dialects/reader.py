@@ -15,7 +15,7 @@ from spanledger.semconv.dialects.table import Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation, Role
 from spanledger.semconv.providers import biller
-from spanledger.semconv.records import STATUS_ERROR, LogEntry, SpanRecord
+from spanledger.semconv.records import STATUS_ERROR, STATUS_UNSET, LogEntry, SpanRecord
 from spanledger.semconv.usage import Usage
 
 _HOST: Final = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?(?://)?(?:[^/@]*@)?([^/?#]*).*$", re.DOTALL)
@@ -59,7 +59,7 @@ def read(
             for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
                 fields[field] = text
         else:
-            _read_texts(attributes, plan, texts if is_plain else (), fields, notes)
+            _read_texts(attributes, plan, texts[: len(plan.text_aliases)] if is_plain else (), fields, notes)
     counts: dict[str, int] = {}
     for slot, name, others in plan.counts:
         value = attributes[name]
@@ -105,6 +105,16 @@ def read(
     if dialect.adjust is not None:
         dialect.adjust(draft)
         role = draft.role
+    if (
+        role is Role.LEAF
+        and isinstance(record, SpanRecord)
+        and record.events
+        and record.status_code == STATUS_UNSET
+        and not draft.has_usage
+        and not fields.get("response_id")
+        and _exception(record)
+    ):
+        _read_error(record, fields)  # an emitter that records what was raised, but sets no status
     if role is None or (role is not Role.LEAF and not _says_something(draft, plan, base)):
         return None
     return _finish(record, draft)
@@ -282,10 +292,12 @@ def _exact_usage(attributes: Mapping[str, Any], plan: Plan, notes: list[str]) ->
 
 def _read_error(record: SpanRecord, fields: dict[str, Any]) -> None:
     fields["status"] = "error"
-    if "error_type" in fields:
-        return
-    for event in record.events:
-        if event.name == "exception":
-            kind = values.text(event.attributes.get("exception.type"))
-            if isinstance(kind, str):
-                fields["error_type"] = kind
+    kind = "" if "error_type" in fields else _exception(record)
+    if kind:
+        fields["error_type"] = kind
+
+
+def _exception(record: SpanRecord) -> str:
+    """The type of the last exception that a span recorded, ``""`` without one."""
+    kinds = [values.known_text(e.attributes.get("exception.type")) for e in record.events if e.name == "exception"]
+    return next((kind for kind in reversed(kinds) if kind), "")
