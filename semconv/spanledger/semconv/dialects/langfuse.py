@@ -28,6 +28,9 @@ _LEAVES: Final = {"generation": "chat", "embedding": "embeddings"}
 def _role(draft: Draft) -> Role | None:
     kind = draft.get("operation")
     leaf = _LEAVES.get(kind)
+    if not values.is_word(kind) and _O + "usage_details" in draft.attributes:
+        draft.notes.append("unknown_operation")
+        leaf = "chat"
     if leaf is not None:
         draft.fields["operation"] = leaf
         return Role.LEAF

@@ -15,10 +15,14 @@ _TEXTS: Final[Aliases] = {
     "request_model": (*conventions.TEXTS["request_model"], _M + "ls_model_name"),
 }
 
+_KINDS: Final = frozenset(("llm", "embedding", "tool", "chain", "agent", "retriever", "prompt", "parser"))
+
 
 def _role(draft: Draft) -> Role | None:
     kind = draft.attributes.get("langsmith.span.kind")
-    if kind in ("llm", "embedding") or (kind is None and draft.get("operation") in conventions.MODEL_OPERATIONS):
+    if not isinstance(kind, str) or kind not in _KINDS:
+        return conventions.role(draft) or Role.AGGREGATE
+    if kind in ("llm", "embedding"):
         return Role.LEAF
     return Role.DETAIL if kind == "tool" else Role.AGGREGATE
 

@@ -44,11 +44,10 @@ def _adjust(draft: Draft) -> None:
     openinference.metadata(draft)
     if draft.role is not Role.LEAF:
         return
-    raw = attributes.get("gen_ai.usage.raw") or attributes.get("usage")
-    if raw is not None:
-        found = usage_text.from_json(raw)
+    found = usage_text.from_json(attributes.get("gen_ai.usage.raw")) or usage_text.from_json(attributes.get("usage"))
+    if found is not None:
         usage_json.apply(draft, found)
-        if found is not None and found.cost is not None:
+        if found.cost is not None:
             fields["exact_cost_usd"] = found.cost
     if attributes.get("logfire.span_type") == "log":
         fields["is_stream"] = True

@@ -27,6 +27,9 @@ def _role(draft: Draft) -> Role | None:
             fields[field] = values.unquoted(fields[field])
     kind = draft.get("operation")
     operation = _KINDS.get(kind)
+    if not values.is_word(kind) and "mlflow.chat.tokenUsage" in draft.attributes:
+        draft.notes.append("unknown_operation")
+        operation = "chat"
     if operation is not None:
         fields["operation"] = operation
         return Role.LEAF

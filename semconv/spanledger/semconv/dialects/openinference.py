@@ -50,6 +50,10 @@ def _role(draft: Draft) -> Role | None:
             # LlamaIndex's LLM classes are traced with their private methods: OpenAI._prepare_chat_with_tools
             return Role.AGGREGATE
         return Role.LEAF
+    if not values.is_word(kind) and draft.has_usage and (draft.get("response_model") or draft.get("request_model")):
+        draft.fields["operation"] = "chat" if "output" in draft.counts else "embeddings"
+        draft.notes.append("unknown_operation")
+        return Role.LEAF
     draft.fields["operation"] = kind.lower()
     if kind == "TOOL":
         return Role.DETAIL
