@@ -240,6 +240,53 @@ def test_a_bad_json_line_costs_only_itself(load: Any) -> None:
     assert "JSON at character" in reasons(summary)[0]
 
 
+@pytest.mark.parametrize(
+    "broken", [b'{"broken": \n', b'{"resourceSpans": [\n', b'{"a": {"b":\n', b'{"x"\n', b"{\n", b"not json\n"]
+)
+def test_a_json_line_that_breaks_off_takes_no_other_with_it(load: Any, broken: bytes) -> None:
+    """The next line begins where the break is noticed."""
+    summary, records = load(jsonl(document(1)) + broken + jsonl(document(2)) + jsonl(document(3)))
+    assert records.spans == [1, 2, 3]
+    assert len(reasons(summary)) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_broken_lines_across_the_pieces_that_are_read(load: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK", chunk)
+    _, records = load(b"".join(b'{"broken": \n' + jsonl(document(n)) for n in range(1, 6)))
+    assert records.spans == [1, 2, 3, 4, 5]
+
+
+def test_a_first_line_that_is_no_json_costs_only_itself(load: Any) -> None:
+    summary, records = load(b"2026-11-21 starting\n\n[warn] x\n" + jsonl(document(1)) + jsonl(document(2)))
+    assert records.spans == [1, 2]
+    assert len(reasons(summary)) == 1
+
+
+def test_many_broken_lines_are_told_in_few(load: Any) -> None:
+    summary, records = load(b'{"oops"}\n' * 5_000 + jsonl(document(1)))
+    assert records.spans == [1]
+    assert len(reasons(summary)) == 21
+    assert sum(summary.refused.values()) == 5_000
+
+
+def test_a_json_file_that_ends_too_soon_says_so_once(load: Any) -> None:
+    data = jsonl(document(1)) + jsonl(document(2))[:60]
+    summary, records = load(data)
+    assert records.spans == [1]
+    (reason,) = reasons(summary)
+    assert reason.endswith(("the file ends in the middle of a value", "but the file ends"))
+    assert 0 not in summary.refused.values()
+
+
+def test_a_value_without_end_is_named_by_its_size(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "_VALUE_MAX", 4 << 20)
+    huge = b'{"resourceSpans": [{"resource": {"x": "' + b"y" * (9 << 20) + b'"}}]}\n'
+    summary, records = load(huge + jsonl(document(1)))
+    assert records.spans == [1]
+    assert [reason.partition(": ")[2] for reason in reasons(summary)] == ["a value of more than 4 MiB"]
+
+
 def test_a_json_file_that_breaks_off_keeps_its_whole_spans(load: Any) -> None:
     """The last span is cut; those before it are whole and known to belong to the resource."""
     data = json.dumps(document(*range(1, 6))).encode()

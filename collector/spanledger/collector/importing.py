@@ -44,6 +44,15 @@ class ImportSummary:
     """Those of them that the ledger had already."""
     dropped: int | None = None
     """Records that say nothing about a model call."""
+    calls: int | None = None
+    """Calls that the ledger has more than before; negative when late evidence joined some of those."""
+
+    @property
+    def merged(self) -> int | None:
+        """New records about model calls that made no call of their own: further witnesses, details, sums of calls."""
+        if self.about_calls is None or self.known_before is None or self.calls is None:
+            return None
+        return self.about_calls - self.known_before - self.calls
 
     def add_outcome(self, before: Stats, after: Stats) -> None:
         """Say what became of the records, from copies of the pipeline's counters before the import and at its end."""
@@ -62,6 +71,8 @@ class ImportSummary:
             "about_calls": self.about_calls,
             "known_before": self.known_before,
             "dropped": self.dropped,
+            "calls": self.calls,
+            "merged": self.merged,
         }
 
 
@@ -151,9 +162,14 @@ def import_files(
     Raises:
         PermanentError: a path does not exist, or the sink refuses the data.
     """
-    files = list(_files(paths))
-    total = sum(file.stat().st_size for file in files)
     summary = ImportSummary()
+    files: list[Path] = []
+    for path in paths:
+        found = list(_files(path))
+        files += found
+        if not found:
+            summary.refused[f"{path}: there are no files in this folder"] += 1
+    total = sum(file.stat().st_size for file in files)
     done = 0
 
     def deliver(file: Path, pieces: list[Piece], position: int) -> None:
@@ -208,15 +224,14 @@ def _count(piece: Piece, summary: ImportSummary, problems: Problems) -> bool:
     return verdict.accepted > 0 and piece.signal is not Signal.METRICS
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(
-                file
-                for file in path.rglob("*")
-                if file.is_file() and not file.name.startswith(".") and not file.name.endswith(".reason.txt")
-            )
-        elif path.exists():
-            yield path
-        else:
-            raise PermanentError(f"{path}: there is no such file or folder")
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not file.name.startswith(".") and not file.name.endswith(".reason.txt")
+        )
+    elif path.exists():
+        yield path
+    else:
+        raise PermanentError(f"{path}: there is no such file or folder")
