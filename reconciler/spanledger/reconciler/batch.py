@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from spanledger.reconciler.bill_line import BillLine, Kind
 from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.units import Money
 from spanledger.semconv.money import LEDGER_SCALE, text, to_ledger
+from spanledger.semconv.usage import TOKEN_CLASSES
 
 _TEXT: Final[Any] = pa.string()
 _MONEY: Final[Any] = pa.decimal128(38, LEDGER_SCALE)
@@ -46,6 +48,7 @@ COLUMNS: Final[dict[str, Any]] = {
 }
 """Columns of ``bill_line_versions`` that come from a line, in row order, with their Arrow types."""
 
+_COUNTS_TOKENS: Final = frozenset({*TOKEN_CLASSES, "cache_read_audio", "cache_read_image"})
 _GAP: Final = "\x1f"
 _HASH_MASK: Final = (1 << 128) - 1
 
@@ -104,7 +107,13 @@ class LineBuffer:
         if line.list_money is not None:
             list_amount = to_ledger(line.list_money.amount)
         final = is_final if line.is_final is None else line.is_final
-        quantity = None if line.quantity is None else to_ledger(line.quantity)
+        quantity, unit = None if line.quantity is None else to_ledger(line.quantity), line.unit
+        if quantity is not None and unit != "tokens" and line.token_class in _COUNTS_TOKENS:
+            # Characters, or a provider's units of who knows how many tokens: summed as tokens they would be wrong by a
+            # factor.
+            dimensions = {**dimensions, "quantity": f"{text(quantity)} {unit or 'of unknown unit'}"}
+            quantity, unit = None, ""
+            self.notes["without_a_number_of_tokens"] += 1
         texts = (
             line.provider,
             line.kind,
@@ -115,7 +124,7 @@ class LineBuffer:
             line.api_key,
             line.service_tier,
             line.line_item,
-            line.unit,
+            unit,
             currency,
             line.charge,
             self._times(line.start),
@@ -148,7 +157,7 @@ class LineBuffer:
                 line.is_batch,
                 line.line_item,
                 quantity,
-                line.unit,
+                unit,
                 amount,
                 currency,
                 amount_usd,
@@ -159,6 +168,19 @@ class LineBuffer:
                 tuple(dimensions.items()),
             )
         )
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        """How many lines each slot has so far, and their digest: for `added`."""
+        return {slot: (content.lines, content.digest) for slot, content in self.slots.items()}
+
+    def added(self, before: Mapping[str, tuple[int, int]]) -> frozenset[tuple[str, int, int]]:
+        """What each slot got since ``before``: equal for equal lines, empty for none."""
+        found: set[tuple[str, int, int]] = set()
+        for slot, content in self.slots.items():
+            lines, digest = before.get(slot, (0, 0))
+            if content.lines != lines:
+                found.add((slot, content.lines - lines, (content.digest - digest) & _HASH_MASK))
+        return frozenset(found)
 
     def _times(self, instant: datetime) -> str:
         """An instant as text; a pull has few different ones."""

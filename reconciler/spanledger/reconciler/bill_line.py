@@ -59,7 +59,8 @@ class BillLine:
             ``""`` when the line could not be classified. ``output_text`` includes reasoning where the provider does
             not split it.
         line_item: the provider's own words, verbatim.
-        quantity: in single units (tokens, not thousands of tokens).
+        quantity: in single units (tokens, not thousands of tokens). A token class is counted in tokens: a quantity in
+            another unit is kept as a dimension only.
         unit: ``tokens``, ``requests``, ``seconds``, ... ; ``""`` when unknown.
         money: the charged amount after discounts that the provider folds into its prices; ``None`` when not given.
         list_money: the same at list price, where the provider says so.

@@ -32,6 +32,8 @@ COMMON_SETTINGS: Final = (
 KEY_AGE: Final = timedelta(days=90)
 """Keys older than this want to be changed."""
 
+_LEAST_RATE: Final = 0.001
+_MOST_RATE: Final = 10_000
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -114,8 +116,8 @@ def check(connection: Connection) -> Connection:
             raise ConfigError(f"{spec.name} has no secret {name!r}")
         check_reference(reference)
     rate = connection.settings.get("requests_per_second", "")
-    if rate and not (_is_number(rate) and float(rate) > 0):
-        raise ConfigError(f"--requests-per-second {rate!r} is not a positive number")
+    if rate and not (_is_number(rate) and _LEAST_RATE <= float(rate) <= _MOST_RATE):
+        raise ConfigError(f"--requests-per-second {rate!r} is not a number from {_LEAST_RATE} to {_MOST_RATE}")
     insecure = connection.settings.get("insecure_http") == "on"
     check_url("--base-url", connection.base_url or spec.base_url, insecure)
     for name, value in connection.settings.items():

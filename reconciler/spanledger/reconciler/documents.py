@@ -33,9 +33,12 @@ def load(body: bytes | str) -> Any:
     """Parse JSON with exact numbers.
 
     Raises:
-        ValueError: the text is not JSON (cut off, HTML, NaN).
+        ValueError: the text is not JSON (cut off, HTML, NaN, a thousand brackets inside each other).
     """
-    return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    try:
+        return json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def obj(value: object, where: str) -> Json:

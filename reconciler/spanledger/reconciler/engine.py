@@ -16,7 +16,7 @@ from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.history import completed_days, cursor_of, lines_per_day, silent_day
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.planning import FIRST_DAYS, Depth, clip, scheduled_range, slices
-from spanledger.reconciler.slices import SlicePuller
+from spanledger.reconciler.slices import GoOn, SlicePuller, always
 from spanledger.reconciler.store import BillStore, Place, RunRecord
 from spanledger.reconciler.streams import Policy, Stream
 from spanledger.reconciler.takeover import Outcome
@@ -101,12 +101,16 @@ class _Run:
 
 
 class Engine:
-    """Pulls sources into a store. One engine may serve many threads, one source at a time each."""
+    """Pulls sources into a store. One engine may serve many threads, one source at a time each.
 
-    def __init__(self, store: BillStore, clock: Clock, *, fx: FxRates | None = None) -> None:
+    ``go_on`` is asked before each slice is taken over, see `SlicePuller`.
+    """
+
+    def __init__(self, store: BillStore, clock: Clock, *, fx: FxRates | None = None, go_on: GoOn = always) -> None:
         self._store = store
         self._clock = clock
         self._fx = fx or FxRates()
+        self._go_on = go_on
 
     def sync(
         self,
@@ -184,6 +188,7 @@ class Engine:
             stream=stream,
             place=place,
             run_id=run.run_id,
+            go_on=self._go_on,
         )
         before = source.api.traffic.snapshot()
         try:

@@ -15,6 +15,7 @@ from spanledger.reconciler.connections import Connection, check
 from spanledger.reconciler.connector import Connector, Opening
 from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.engine import Source
+from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.retry import RetryPolicy
@@ -27,10 +28,25 @@ _TIMEOUT: Final = httpx.Timeout(120.0, connect=15.0)
 
 
 def plain_client() -> httpx.Client:
-    """A client that speaks HTTP/2 where it is served."""
+    """A client that speaks HTTP/2 where it is served, through the proxy that the environment names.
+
+    Raises:
+        ConfigError: the proxy's address cannot be used.
+    """
     # The library behind HTTP/2 prints every header that it packs at DEBUG, credentials included.
     logging.getLogger("hpack").setLevel(logging.INFO)
-    return httpx.Client(timeout=_TIMEOUT, http2=True, follow_redirects=False)
+    try:
+        return httpx.Client(timeout=_TIMEOUT, http2=True, follow_redirects=False)
+    except ImportError:
+        raise ConfigError(
+            "the environment names a SOCKS proxy (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY), which needs socksio: "
+            "pip install socksio, or name an http:// proxy"
+        ) from None
+    except (ValueError, httpx.InvalidURL):
+        # Not repeated: a proxy's address may hold a password.
+        raise ConfigError(
+            "the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY is no address like http://proxy.example.com:3128"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.connections import Connection
 from spanledger.reconciler.connectors import connector
 from spanledger.reconciler.engine import StreamReport
-from spanledger.reconciler.errors import PermanentSyncError, State, SyncError
+from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State, SyncError
 from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.slices import SlicePuller
 from spanledger.reconciler.store import BillStore, Place, RawResponse, decompress
@@ -57,12 +57,15 @@ class Reparser:
             stream: one stream only.
 
         Raises:
-            ConfigError: the connection's connector is unknown.
+            ConfigError: the connection's connector or the stream is unknown.
             StoreError: the store failed.
         """
         found = connector(connection.connector)
         settings = {setting.name: connection.setting(found.spec, setting.name) for setting in found.spec.settings}
         streams = [reader for reader in found.readers(settings) if stream in ("", reader.name)]
+        if not streams and stream:
+            names = ", ".join(dict.fromkeys(reader.name for reader in found.readers(settings))) or "none"
+            raise ConfigError(f"connection {connection.name} keeps no stream {stream!r}; it keeps {names}")
         reports: dict[str, StreamReport] = {}
         for name in dict.fromkeys(reader.name for reader in streams):
             readers = [reader for reader in streams if reader.name == name]

@@ -59,9 +59,11 @@ def _has_hourly(connection: Connection) -> bool:
     found = connector(connection.connector)
     settings = {setting.name: connection.setting(found.spec, setting.name) for setting in found.spec.settings}
     try:
-        return any(stream.policy.hourly for stream in found.readers(settings))
+        streams = found.readers(settings)
     except ConfigError:
         return True  # it will be tried, and will say what is wrong
+    # What is known of single calls is read with every pull.
+    return not streams or any(stream.policy.hourly for stream in streams)
 
 
 class Scheduler:

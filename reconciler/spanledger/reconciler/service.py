@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from spanledger.reconciler.errors import ConfigError, PermanentSyncError, Retrya
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import ImportReport, import_files
 from spanledger.reconciler.fx import FxRates, Rate
+from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.observations import Harvester, Ingest, ObservationStream
 from spanledger.reconciler.opening import Opened, Opener, plain_client
 from spanledger.reconciler.planning import Depth
@@ -34,6 +36,7 @@ from spanledger.reconciler.reparse import Reparser
 from spanledger.reconciler.secrets.envelope import Keyring, Place, keyring_from
 from spanledger.reconciler.secrets.references import Resolver
 from spanledger.reconciler.secrets.secret import Secret
+from spanledger.reconciler.slices import always
 from spanledger.reconciler.store import BillStore
 from spanledger.reconciler.store import Place as SlotPlace
 from spanledger.reconciler.streams import Context, Stream
@@ -162,23 +165,23 @@ class Bills:
                 with self.opener.open(connection) as opened:
                     if connection.account:
                         _check_account(connection, opened.connector.identify(opened.opening, opened.api))
-                    engine = Engine(self.store, self.clock, fx=self.rates())
+                    # A connection that is not kept cannot have been removed.
+                    go_on = partial(self._still_there, connection) if connection.created_at else always
+                    engine = Engine(self.store, self.clock, fx=self.rates(), go_on=go_on)
                     source = opened.source()
                     extra = opened.connector.observation_streams(opened.opening, opened.api)
                     names = frozenset(stream.name for stream in extra)
                     reports: list[StreamReport] = []
-                    if streams is None or not streams <= names:
+                    if streams is not None and not source.streams and not streams <= names:
+                        raise ConfigError(
+                            f"connection {connection.name} has no such stream; it has {', '.join(sorted(names))}"
+                        )
+                    if source.streams and (streams is None or not streams <= names):
                         reports = engine.sync(
                             source, since=since, until=until, depth=depth, streams=streams, progress=progress
                         )
-                    if self.ingest is not None:
-                        begin = None if since is None else datetime(since.year, since.month, since.day, tzinfo=UTC)
-                        reports += [
-                            self._harvester(connection, self.ingest).harvest(opened.api, stream, since=begin)
-                            for stream in extra
-                            if streams is None or stream.name in streams
-                        ]
-                    return reports
+                    wanted = [stream for stream in extra if streams is None or stream.name in streams]
+                    return [*reports, *self._calls(connection, wanted, opened.api, since, until or day)]
             except SyncError as error:
                 return [
                     StreamReport(
@@ -362,6 +365,19 @@ class Bills:
         now = self.clock.now()
         return [_health(row, now) for row in found]
 
+    def _calls(
+        self, connection: Connection, streams: Sequence[ObservationStream], api: Api, since: date | None, until: date
+    ) -> list[StreamReport]:
+        """What is known of single calls; without a ledger at hand it is left to the process that has one."""
+        if self.ingest is None:
+            left = "left to the server that owns the ledger, which reads it with its next pull"
+            return [
+                StreamReport(stream=stream.name, since=since or until, until=until, detail=left) for stream in streams
+            ]
+        begin = None if since is None else datetime(since.year, since.month, since.day, tzinfo=UTC)
+        harvester = self._harvester(connection, self.ingest)
+        return [harvester.harvest(api, stream, since=begin) for stream in streams]
+
     def _harvester(self, connection: Connection, ingest: Ingest) -> Harvester:
         return Harvester(
             store=self.store,
@@ -369,6 +385,15 @@ class Bills:
             ingest=ingest,
             org_id=connection.org_id,
             connection=connection.name,
+        )
+
+    def _still_there(self, connection: Connection) -> None:
+        """Raises `PermanentSyncError`: the connection was removed, or made anew, since it was read."""
+        for each in self.connections.all(connection.org_id):
+            if each.name == connection.name and each.created_at == connection.created_at:
+                return
+        raise PermanentSyncError(
+            State.DEGRADED, f"{connection.name} was removed meanwhile; nothing more was taken over"
         )
 
     def _lock_of(self, connection: Connection) -> threading.Lock:

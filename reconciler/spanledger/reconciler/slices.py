@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -25,6 +25,14 @@ KEEP_BODY_BYTES: Final = 64 * 1024 * 1024
 """Larger bodies are kept by hash only."""
 
 
+GoOn = Callable[[], None]
+"""Raises `SyncError` when the pull must not go on."""
+
+
+def always() -> None:
+    """For pulls that nothing stops."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlicePuller:
     """Pulls slices of one stream into the store."""
@@ -37,6 +45,8 @@ class SlicePuller:
     run_id: str
     api: Api | None = None
     """Needed to pull; not to parse again."""
+    go_on: GoOn = always
+    """Asked once more before a slice is taken over: a pull may take long."""
 
     def pull(self, window: Window) -> Outcome:
         """Pull a slice and replace its slots.
@@ -47,19 +57,41 @@ class SlicePuller:
         """
         assert self.api is not None
         takeover, context = self._begin(window, self.clock.now())
-        asked = frozenset(window.slots())
+        slots = window.slots()
+        asked, answered = frozenset(slots), set[str]()
+        pages: set[frozenset[tuple[str, int, int]]] = set()
         try:
             for page in self.stream.pull(self.api, window):
                 raw = raw_response(page)
                 takeover.responses.append(raw)
+                answered.add(page.period)
+                before = takeover.buffer.marks()
                 self._take(self.stream.parse(page, context), takeover, context, raw.sha256, asked)
+                brought = takeover.buffer.added(before)
+                if brought and brought in pages and page.file is None:
+                    # Lines differ in their dimensions: two pages of the same lines are one page.
+                    raise PermanentSyncError(
+                        State.DEGRADED, f"{self.api.name} sent a page of {window.since} twice; nothing was taken over"
+                    )
+                pages.add(brought)
                 del page  # a page of a large account is large: not two at once
         except MoneyError as error:
             raise PermanentSyncError(
                 State.DEGRADED,
                 f"{self.place.connection}, {self.stream.name}, {window.since} to {window.until}: {error}",
             ) from error
-        return self._finish(takeover, context, window.slots())
+        self.go_on()
+        if self.stream.policy.by_period:
+            slots = self._without_kept(slots, answered, context)
+        return self._finish(takeover, context, slots)
+
+    def _without_kept(self, slots: Sequence[str], answered: set[str], context: Context) -> list[str]:
+        """The slots to replace: those that were answered, and those that have nothing to lose."""
+        known = self.store.slots(self.place, [slot for slot in slots if slot not in answered])
+        kept = {slot: state.lines for slot, state in known.items() if state.lines}
+        if kept:
+            context.notes["kept_without_an_export"] += sum(kept.values())
+        return [slot for slot in slots if slot not in kept]
 
     def parse_again(
         self,

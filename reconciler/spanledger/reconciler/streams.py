@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -40,6 +41,8 @@ class Policy:
         deep_days: on these days of a month the nightly pull goes back to the start of the previous month.
         grain: the slot that is replaced as a whole.
         zone: where the provider's days begin.
+        by_period: whether a slot is answered by pages of its own (`Page.period`): one without any was not answered, for
+            its export does not exist (any more), and keeps what it has.
     """
 
     trailing_days: int
@@ -53,6 +56,7 @@ class Policy:
     deep_days: tuple[int, ...] = ()
     grain: Grain = Grain.DAY
     zone: str = "UTC"
+    by_period: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +105,14 @@ class Context:
         now: when the pull began.
         notes: counts by kind of what could not be read in full; shown to the user.
         delayed_until: the provider's own watermark, when it is older than it should be.
+        sums: what a parser adds up over the pages of one pull, under keys of its own.
     """
 
     window: Window
     now: datetime
     notes: Counter[str] = field(default_factory=Counter[str])
     delayed_until: datetime | None = None
+    sums: dict[tuple[str, ...], dict[str, Decimal]] = field(default_factory=dict[tuple[str, ...], dict[str, Decimal]])
 
 
 class Stream(Protocol):

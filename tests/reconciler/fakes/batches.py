@@ -1,4 +1,4 @@
-"""Batch endpoints of OpenAI and Anthropic, read with an ordinary key."""
+"""Batch endpoints of every provider that has them, read with an ordinary key."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from fakes.base import Answer, Fake, Question, answer
 
 
 class FakeOpenAIBatches(Fake):
-    """``batches`` newest first; ``files[id]`` = JSON lines."""
+    """``batches`` newest first; ``files[id]`` = JSON lines. Azure and Groq serve the same elsewhere."""
 
-    def __init__(self, key: str = "sk-proj-fake") -> None:
+    def __init__(
+        self, key: str = "sk-proj-fake", prefix: str = "/v1", header: str = "authorization", *, pages: bool = True
+    ) -> None:
         super().__init__()
         self.key = key
+        self.prefix = prefix
+        self.header = header
+        self.pages = pages
         self.batches: list[dict[str, Any]] = []
         self.files: dict[str, list[dict[str, Any]]] = {}
         self.page = 1
 
     def reply(self, question: Question) -> Answer:
-        if question.headers.get("authorization") != f"Bearer {self.key}":
+        if question.headers.get(self.header, "").removeprefix("Bearer ") != self.key:
             return answer({"error": {"message": "Incorrect API key", "type": "x"}}, 401)
-        path = question.path.removeprefix("/v1")
+        path = question.path.removeprefix(self.prefix)
+        if path == "/batches" and not self.pages:
+            return answer({"object": "list", "data": self.batches})
         if path == "/batches":
             ids = [batch["id"] for batch in self.batches]
             start = ids.index(question.one("after")) + 1 if question.one("after") else 0
@@ -53,6 +60,36 @@ class FakeAnthropicBatches(Fake):
         if len(parts) == 6 and parts[5] == "results":
             return Answer(200, "\n".join(json.dumps(line) for line in self.results[parts[4]]).encode())
         return answer({"type": "error", "error": {"type": "not_found_error", "message": "no"}}, 404)
+
+
+class FakeGeminiBatches(Fake):
+    """``batches`` as operations, a page each; ``files[name]`` = JSON lines."""
+
+    def __init__(self, key: str = "AIza-fake") -> None:
+        super().__init__()
+        self.key = key
+        self.batches: list[dict[str, Any]] = []
+        self.files: dict[str, list[dict[str, Any]]] = {}
+
+    def reply(self, question: Question) -> Answer:
+        if question.headers.get("x-goog-api-key") != self.key:
+            detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+            said = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT", "details": [detail]}
+            return answer({"error": said}, 400)
+        path = question.path.removeprefix("/v1beta/")
+        if path == "batches":
+            offset = int(question.one("pageToken", "0"))
+            page: dict[str, Any] = {"operations": self.batches[offset : offset + 1]}
+            if offset + 1 < len(self.batches):
+                page["nextPageToken"] = str(offset + 1)
+            return answer(page)
+        for batch in self.batches:
+            if batch["name"] == path:
+                return answer(batch)
+        if path.endswith(":download") and question.one("alt") == "media":
+            lines = self.files[path.removesuffix(":download")]
+            return Answer(200, "\n".join(json.dumps(line) for line in lines).encode())
+        return answer({"error": {"code": 404, "message": "not found", "status": "NOT_FOUND"}}, 404)
 
 
 class FakeMistralBatches(Fake):

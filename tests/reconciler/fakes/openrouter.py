@@ -9,7 +9,10 @@ from fakes.base import Answer, Fake, Question, answer
 
 
 class FakeOpenRouter(Fake):
-    """``activity[(day, key hash)]`` holds rows; the last 30 completed days are answered."""
+    """``activity[(day, key hash)]`` holds rows; the last 30 completed days are answered.
+
+    Without a key the account's rows are summed over its keys, deleted ones included.
+    """
 
     def __init__(self, key: str = "sk-or-v1-mgmt", today: date = date(2026, 11, 20)) -> None:
         super().__init__()
@@ -37,13 +40,21 @@ class FakeOpenRouter(Fake):
                 if not self.today - timedelta(days=30) <= day < self.today:
                     return answer({"error": {"code": 400, "message": "Date must be within the last 30 days"}}, 400)
                 key = question.one("api_key_hash")
-                rows = [
-                    {"date": day.isoformat(), **row}
-                    for (at, owner), found in self.activity.items()
-                    if at == day and key in ("", owner)
-                    for row in found
-                ]
-                return answer({"data": rows})
+                if key and key not in self.keys:
+                    return answer({"error": {"code": 404, "message": "API key not found"}}, 404)
+                summed: dict[tuple[str, ...], dict[str, Any]] = {}
+                for (at, owner), found in self.activity.items():
+                    for row in found if at == day and key in ("", owner) else ():
+                        texts = tuple(value for value in row.values() if isinstance(value, str))
+                        before = summed.setdefault(texts, {"date": day.isoformat()})
+                        summed[texts] = {
+                            **before,
+                            **{
+                                name: value if isinstance(value, str) else value + before.get(name, 0)
+                                for name, value in row.items()
+                            },
+                        }
+                return answer({"data": list(summed.values())})
             case "/generation":
                 wanted = question.one("id")
                 if wanted in self.not_yet:

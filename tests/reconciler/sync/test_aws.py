@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from fakes.aws import KEY_ID, SECRET, FakeCostExplorer, FakeS3, failure
+from fakes.base import Answer
 
 from spanledger.reconciler.errors import State
 
@@ -148,6 +149,92 @@ def test_cur_reads_exactly_the_manifests_files(rig):
         ("2026-11-03 00:00:00.000", "Claude4.6Sonnet", "input_uncached", 25000, Decimal("0.075"), "usage", False,
          "123456789012"),
     ]  # fmt: skip
+
+
+def test_marketplace_rows_name_the_model_in_a_map_and_count_in_units(rig, tmp_path: Path):
+    """CUR 2.0's ``product`` is a map; what a unit is, no column says: the tokens are unknown, never units as tokens."""
+    folder = tmp_path / "BILLING_PERIOD=2026-11"
+    folder.mkdir()
+    row = {
+        **{name: value for name, value in CUR_ROW.items() if name != "product_product_name"},
+        "line_item_product_code": "bx2vd3nkbvy3qx",
+        "line_item_usage_type": "USE1-MP:USE1_OutputTokenCount-Units",
+        "pricing_unit": "Units",
+    }
+    product = {"product_name": EDITION, "region": "us-east-1"}
+    kind = pa.map_(pa.string(), pa.string())
+    table = pa.table({**{name: [value] for name, value in row.items()}, "product": pa.array([product], kind)})
+    pyarrow.parquet.write_table(table, folder / "x-00001.parquet")
+    made = rig(None, "aws_bedrock", settings={"source": "cur", "export": str(tmp_path)}, hosts={"x": FakeS3()})
+    report = made.sync()["cost"]
+    assert (report.state, report.notes) == (State.OK, {"without_a_number_of_tokens": 1})
+    assert made.lines("model, token_class, amount, quantity, unit, dimensions['quantity']") == [
+        ("Claude 4.6 Sonnet", "output_text", Decimal("0.0375"), None, "", "12.5 Units")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "state", "words"),
+    [
+        (
+            "InvalidSignatureException",
+            "Signature expired: 20261120T120000Z is now earlier than",
+            "auth_failed",
+            "clock",
+        ),
+        ("RequestExpired", "Request has expired", "auth_failed", "clock"),
+        ("DataUnavailableException", "no data for this range", "degraded", "DataUnavailableException"),
+        ("InvalidSignatureException", "The request signature does not match", "auth_failed", "refused the credentials"),
+    ],
+)
+def test_refusals_say_what_to_mend(bedrock, fake, code, said, state, words):
+    """A wrong clock is not a wrong key."""
+    fake.fail_next(failure(code, said))
+    report = bedrock.sync("2026-11-01", "2026-11-05")["cost"]
+    assert (report.state.value, words in report.detail, report.retries) == (state, True, 0), report.detail
+
+
+def test_a_bucket_in_another_region(rig):
+    """The option to set."""
+    fake = FakeS3()
+    moved = b"<Error><Code>PermanentRedirect</Code><Message>must be addressed elsewhere</Message></Error>"
+    fake.fail_next(Answer(301, moved))
+    settings = {"access_key_id": KEY_ID, "source": "cur", "export": "s3://bucket/cur/llm"}
+    made = rig(fake, "aws_bedrock", settings=settings, secrets={"secret_access_key": SECRET})
+    report = made.sync()["cost"]
+    assert (report.state, "set --region" in report.detail) == (State.DEGRADED, True)
+
+
+def test_a_month_whose_export_is_gone_keeps_its_bill(rig):
+    """A bucket's lifecycle removes old exports, and a deeper pull finds nothing there: what was billed stays billed."""
+    fake = FakeS3()
+    for month in ("10", "11"):
+        data = f"bucket/cur/llm/data/BILLING_PERIOD=2026-{month}/llm-00001.csv.gz"
+        manifest = f"bucket/cur/llm/metadata/BILLING_PERIOD=2026-{month}/llm-Manifest.json"
+        fake.objects[manifest] = json.dumps({"dataFiles": [f"s3://{data}"]}).encode()
+        fake.objects[data] = cur_csv(
+            {
+                "bill_billing_period_start_date": f"2026-{month}-01T00:00:00Z",
+                "line_item_usage_start_date": f"2026-{month}-03T10:00:00Z",
+                "line_item_usage_end_date": f"2026-{month}-03T11:00:00Z",
+            }
+        )
+    made = rig(
+        fake,
+        "aws_bedrock",
+        settings={"access_key_id": KEY_ID, "source": "cur", "export": "s3://bucket/cur/llm"},
+        secrets={"secret_access_key": SECRET},
+    )
+    made.sync("2026-09-01")
+    before = made.lines()
+    assert len(before) == 2
+    for name in [name for name in fake.objects if "2026-10" in name]:
+        del fake.objects[name]
+    made.clock.advance(days=1)
+    report = made.sync("2026-09-01")["cost"]
+    assert (report.state, report.notes["kept_without_an_export"]) == (State.OK, 1)
+    assert "1 lines kept without an export" in report.detail
+    assert made.lines() == before
 
 
 def test_focus_parquet_in_a_folder(rig, tmp_path: Path):

@@ -117,6 +117,25 @@ def test_a_wrong_secret_and_a_missing_role(azure, fake, entra):
     assert "client-secret-fake" not in report.detail
 
 
+def test_tokens_of_a_meter_that_does_not_say_its_unit_are_unknown(azure, fake):
+    """Thousands or millions: the name says neither, so the money counts and the tokens do not."""
+    fake.rows[DAY] = [(1.5, 3, RESOURCE, "6-sol ShortCo Cd Inp Std Gl", "USD")]
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert azure.lines("model, token_class, amount, quantity, unit, dimensions['quantity']") == [
+        ("gpt-6-sol", "cache_read", Decimal("1.5"), None, "", "3 units")
+    ]
+    assert (report.state, report.notes) == (State.OK, {"without_a_number_of_tokens": 1})
+
+
+def test_a_scope_that_azure_does_not_know(azure, fake):
+    """The option to look at, and the role."""
+    said = {"error": {"code": "SubscriptionNotFound", "message": "The subscription could not be found."}}
+    fake.fail_next(answer(said, 404), when=lambda question: question.path.endswith("/query"))
+    report = azure.sync("2026-11-01", "2026-11-06")["cost"]
+    assert (report.state, "check --scope" in report.detail) == (State.PERMISSION_MISSING, True)
+    assert "Cost Management Reader" in report.detail
+
+
 FOCUS_HEAD = (
     "BilledCost,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,"
     "ServiceName,ProviderName,x_SkuMeterName,ConsumedQuantity,ConsumedUnit"
@@ -180,3 +199,20 @@ def test_an_export_folder_on_this_machine(rig, tmp_path: Path):
     made = rig(None, "azure_openai", settings=settings, hosts={"x": FakeEntra()})
     made.sync()
     assert made.lines("amount, model, token_class") == [(9, "our-fine-tune", "input_audio")]
+
+
+def test_an_export_folder_that_is_not_there_changes_nothing(rig, tmp_path: Path):
+    """A disk that is not mounted is no empty bill."""
+    for name, body in export("aaa", "2026-11-19T07:00:00Z", focus("9")).items():
+        path = tmp_path / "exported" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    settings = {"source": "export", "export": str(tmp_path / "exported")}
+    made = rig(None, "azure_openai", settings=settings, hosts={"x": FakeEntra()})
+    made.sync()
+    (tmp_path / "exported").rename(tmp_path / "unmounted")
+    report = made.sync()["cost"]
+    assert (report.state, "is not a folder" in report.detail) == (State.DEGRADED, True)
+    (tmp_path / "exported").mkdir()
+    assert made.sync()["cost"].notes["kept_without_an_export"] == 1
+    assert made.total() == 9

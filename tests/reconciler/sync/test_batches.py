@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,8 +12,16 @@ from typing import Any
 import httpx
 import pytest
 from fakes.anthropic import FakeAnthropic
-from fakes.base import transport
-from fakes.batches import FakeAnthropicBatches, FakeMistralBatches, FakeOpenAIBatches, FakeXaiBatches, Split
+from fakes.base import Answer, transport
+from fakes.batches import (
+    FakeAnthropicBatches,
+    FakeGeminiBatches,
+    FakeMistralBatches,
+    FakeOpenAIBatches,
+    FakeXaiBatches,
+    Split,
+)
+from fakes.google import TABLE, FakeGoogle
 from fakes.mistral import FakeMistral
 from fakes.openai import FakeOpenAI
 from fakes.openrouter import FakeOpenRouter
@@ -20,7 +30,7 @@ from fakes.xai import FakeXai
 from spanledger.ledger.client import StoreTarget
 from spanledger.ledger.store import Ledger
 from spanledger.reconciler.connections import Connection
-from spanledger.reconciler.errors import State
+from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.service import Bills
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.prices import PriceBook
@@ -128,6 +138,126 @@ def test_openai_batches_are_read_once_and_join_what_the_application_saw(ledger, 
     assert (again.lines, again.slots_unchanged, len(batches.asked("/files/"))) == (0, 1, asked)
 
 
+def test_groq_and_azure_batches_are_openais_elsewhere(ledger, clock, org):
+    """Groq at its own path and without pages, newest or not; Azure at the resource, with its own header."""
+    batch = {
+        "id": "batch_1", "status": "completed", "endpoint": "/v1/chat/completions", "created_at": DONE - 9000,
+        "completed_at": DONE, "output_file_id": "file-1",
+    }  # fmt: skip
+    groq = FakeOpenAIBatches("gsk_fake", "/openai/v1", pages=False)
+    groq.batches = [{**batch, "id": "old", "created_at": 1_600_000_000}, batch]
+    groq.files["file-1"] = [openai_line(1, model="llama-3.3-70b-versatile", service_tier="on_demand")]
+    made = bills(ledger, clock, groq, {"API_KEY": groq.key})
+    mine = connection(org, "groq", {"API_KEY": groq.key})
+    assert made.test(mine, pin=False).is_usable
+    for read, again in ((1, 0), (0, 1)):
+        (report,) = made.sync(mine)
+        assert (report.state, report.lines, report.slots_unchanged) == (State.OK, read, again), report.detail
+    with pytest.raises(ConfigError, match="no such stream; it has batches"):
+        made.sync(mine, streams=frozenset({"costs"}))
+    azure = FakeOpenAIBatches("azure-fake", "/openai/v1", "api-key")
+    azure.batches, azure.files = [batch], {"file-1": [openai_line(2, model="gpt-4.1-2025-04-14")]}
+    made = bills(ledger, clock, azure, {"API_KEY": azure.key, "CLIENT_SECRET": "s"})
+    url = "https://acme.openai.azure.com/openai/v1"
+    settings = {"tenant_id": "t", "client_id": "c", "scope": "/subscriptions/x", "resource_url": url}
+    ours = replace(connection(org, "azure_openai", {"API_KEY": "", "CLIENT_SECRET": ""}, **settings), name="azure")
+    (report,) = made.sync(ours, streams=frozenset({"batches"}))
+    assert (report.state, report.lines) == (State.OK, 1), report.detail
+    assert {question.host for question in azure.questions} == {"acme.openai.azure.com"}
+    assert calls(
+        ledger, org, "provider, response_model, batch_id, is_batch, input_uncached_tokens, reasoning_tokens"
+    ) == [
+        ("azure_openai", "gpt-4.1-2025-04-14", "batch_1", True, 60, 5),
+        ("groq", "llama-3.3-70b-versatile", "batch_1", True, 60, 5),
+    ]
+    wrong = replace(ours, settings={name: value for name, value in ours.settings.items() if name != "resource_url"})
+    with pytest.raises(ConfigError, match="--resource-url"):
+        made.sync(wrong, streams=frozenset({"batches"}))
+
+
+def test_gemini_batches_in_files_and_inline(ledger, clock, org):
+    """Disjoint classes of usageMetadata; answers with their ids, errors without; once each; a wrong key is told."""
+    gemini = FakeGeminiBatches()
+    about = {
+        "model": "models/gemini-2.5-flash", "state": "BATCH_STATE_SUCCEEDED", "createTime": "2026-11-18T01:00:00Z",
+        "endTime": "2026-11-18T09:00:00Z",
+    }  # fmt: skip
+    usage = {
+        "promptTokenCount": 100, "cachedContentTokenCount": 40, "candidatesTokenCount": 20, "thoughtsTokenCount": 5,
+        "totalTokenCount": 125, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 90},
+                                                        {"modality": "AUDIO", "tokenCount": 10}],
+        "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 40}],
+    }  # fmt: skip
+    said = {"candidates": [{}], "usageMetadata": usage, "modelVersion": "gemini-2.5-flash", "responseId": "r-1"}
+    inline = {"inlinedResponses": [{"response": {**said, "responseId": "r-2"}, "metadata": {"key": "k"}}]}
+    gemini.batches = [
+        {"name": "batches/running", "metadata": {**about, "state": "BATCH_STATE_RUNNING"}},
+        {"name": "batches/file", "done": True, "metadata": {**about, "output": {"responsesFile": "files/out-1"}}},
+        {"name": "batches/inline", "done": True, "metadata": {**about, "output": {"inlinedResponses": inline}}},
+        {"name": "batches/old", "done": True, "metadata": {**about, "createTime": "2025-01-01T00:00:00Z",
+                                                           "output": {"responsesFile": "files/none"}}},
+    ]  # fmt: skip
+    gemini.files["files/out-1"] = [
+        {"key": "a", "response": said},
+        {"key": "b", "error": {"code": 8, "message": "out of quota"}},
+    ]
+    google = FakeGoogle()
+    keys = {"API_KEY": gemini.key, "SERVICE_ACCOUNT_KEY": google.key_file}
+    made = bills(ledger, clock, Split(google, gemini), keys)
+    mine = connection(org, "google", keys, table=TABLE)
+    assert made.test(mine, pin=False).is_usable
+    for read, again in ((3, 0), (0, 2)):
+        (report,) = made.sync(mine, streams=frozenset({"batches"}))
+        assert (report.state, report.lines, report.slots_unchanged) == (State.OK, read, again), report.detail
+    columns = (
+        "response_id, provider, response_model, batch_id, status, input_uncached_tokens, cache_read_tokens, "
+        "usage['input_audio'], output_tokens, reasoning_tokens"
+    )
+    read = ("gemini-2.5-flash", "batches/file", "ok", 50, 40, 10, 25, 5)
+    assert calls(ledger, org, columns) == [
+        ("", "google", "gemini-2.5-flash", "batches/file", "error", None, None, 0, None, None),
+        ("r-1", "google", *read),
+        ("r-2", "google", "gemini-2.5-flash", "batches/inline", "ok", 50, 40, 10, 25, 5),
+    ]
+    gemini.key = "AIza-other"
+    (report,) = made.sync(mine, streams=frozenset({"batches"}))
+    assert (report.state, "Gemini refused the key" in report.detail) == (State.AUTH_FAILED, True)
+
+
+def test_without_a_ledger_at_hand_calls_are_left_to_the_server(ledger, clock, org):
+    """A command beside a running server says so, and asks the provider nothing."""
+    groq = FakeOpenAIBatches("gsk_fake", "/openai/v1", pages=False)
+    made = bills(ledger, clock, groq, {"API_KEY": groq.key})
+    made.ingest = None
+    (report,) = made.sync(connection(org, "groq", {"API_KEY": groq.key}))
+    assert (report.stream, report.state, "left to the server" in report.detail) == ("batches", State.OK, True)
+    assert not groq.questions
+
+
+def test_a_result_file_that_is_cut_off_is_read_again(ledger, clock, org):
+    """Nothing of it is remembered as read; the next run takes it whole."""
+    groq = FakeOpenAIBatches("gsk_fake", "/openai/v1", pages=False)
+    groq.batches = [
+        {
+            "id": "b",
+            "status": "completed",
+            "endpoint": "/v1/chat/completions",
+            "created_at": DONE,
+            "output_file_id": "f",
+        }
+    ]
+    groq.files["f"] = [openai_line(1), openai_line(2)]
+    whole = "\n".join(json.dumps(line) for line in groq.files["f"]).encode()
+    groq.fail_next(Answer(200, whole[:-30]), when=lambda question: question.path.endswith("/content"))
+    made = bills(ledger, clock, groq, {"API_KEY": groq.key})
+    mine = connection(org, "groq", {"API_KEY": groq.key})
+    (report,) = made.sync(mine)
+    assert (report.state, "cut off in the middle" in report.detail) == (State.DEGRADED, True)
+    (report,) = made.sync(mine)
+    assert (report.state, report.lines) == (State.OK, 2)
+    assert calls(ledger, org, "response_id") == [("chatcmpl-1",), ("chatcmpl-2",)]
+
+
 def test_anthropic_batches(ledger, clock, org):
     """Messages with their cache split; canceled requests leave nothing; the tier is batch."""
     batches = FakeAnthropicBatches()
@@ -179,6 +309,17 @@ def test_mistral_batches_over_many_pages(ledger, clock, org):
         assert (report.state, report.lines, report.slots_unchanged) == (State.OK, read, again), report.detail
     columns = "provider, response_model, batch_id, is_batch, input_uncached_tokens, cache_read_tokens"
     assert calls(ledger, org, columns) == [("mistral", "mistral-large-2512", "job-100", True, 60, 40)]
+
+
+def test_a_list_of_jobs_that_repeats_its_page_ends(ledger, clock, org):
+    """A hundred jobs again and again, whatever page is asked for."""
+    batches = FakeMistralBatches()
+    job = {"object": "batch", "endpoint": "/v1/chat/completions", "created_at": DONE - 9000, "status": "RUNNING"}
+    batches.jobs = [{**job, "id": f"job-{number % 100}"} for number in range(100_000)]
+    keys = {"ADMIN_KEY": "mistral-admin-fake", "API_KEY": batches.key}
+    made = bills(ledger, clock, Split(FakeMistral(), batches), keys)
+    (report,) = made.sync(connection(org, "mistral", keys), streams=frozenset({"batches"}))
+    assert (report.state, len(batches.asked("/jobs"))) == (State.OK, 2)
 
 
 def test_xai_batches_say_what_each_call_was_charged(ledger, clock, org):

@@ -260,6 +260,13 @@ def test_a_serving_process_pulls_what_is_connected(provider, serve, wait_for, tm
         (["sync", "--days", "30", "--since", "2026-01-01"], ["--days", "without --since"]),
         (["sync", "--since", "yesterday"], ["--since", "2026-11-01"]),
         (["sync", "--since", "2026-02-01", "--until", "2026-01-01"], ["before"]),
+        (["sync", "--since", "2099-01-01"], ["--since 2099-01-01", "yet to come"]),
+        (["sync", "--since", "0001-01-01", "--until", "0001-01-02"], ["--since 0001-01-01", "no bill"]),
+        (["sync", "--until", "9999-12-31"], ["--until 9999-12-31", "no bill"]),
+        (["sync", "--days", "99999999"], ["--days", "up to 3650"]),
+        (["sync", "--days", "-1"], ["--days", "up to 3650"]),
+        (["connections", "add", "openai", "--admin-key-env", "A", "--requests-per-second", "inf"], ["from 0.001"]),
+        (["bills", "reparse", "x", "--since", "2026-11-02", "--until", "2026-11-01"], ["before"]),
         (["bills", "import", "nothing.csv"], ["nothing.csv", "no such file"]),
         (["bills", "rates", "nothing.csv"], ["nothing.csv"]),
         (["bills", "reparse", "x"], ["'x'"]),
@@ -294,3 +301,28 @@ def test_importing_a_file_by_hand(cli, tmp_path):
     cli("connections", "add", "openai", "--name", "prod", "--admin-key-env", "A", "--no-test")
     code, _, err = cli("bills", "import", "--connection", "prod", str(bill))
     assert (code, "counted beside" in err) == (2, True)
+
+
+def test_what_was_imported_by_hand_is_not_pulled(cli, tmp_path, org):
+    """Neither the first of several files in place of all, nor a part a second time; the list says so."""
+    row = "2026-11-03,cohere,{},USD,command-r\n"
+    for name, amount in (("a", "1.5"), ("b", "2.5"), ("c", "4")):
+        (tmp_path / f"{name}.csv").write_text("date,provider,amount,currency,model\n" + row.format(amount))
+    files = {name: str(tmp_path / f"{name}.csv") for name in "abc"}
+    code, _, err = cli("bills", "import", "--connection", "Not A Name", files["a"])
+    assert (code, "--name 'Not A Name'" in err) == (2, True)
+    assert cli("bills", "import", "--connection", "cohere", files["a"], files["b"])[0] == 0
+    assert cli("bills", "import", "--connection", "other", "--part", "tools", files["c"])[0] == 0
+    assert cli("sync")[0] == 0
+    _, out, _ = cli(
+        "query", f"SELECT connection, sum(amount) AS x FROM bill_lines WHERE org_id = '{org}' GROUP BY 1 ORDER BY 1",
+        "--format", "json",
+    )  # fmt: skip
+    assert [(each["connection"], each["x"]) for each in json.loads(out)] == [("cohere", "4"), ("other", "4")]
+    _, out, _ = cli("connections", "list")
+    assert out.count("by hand") == 2
+    code, _, err = cli("bills", "reparse", "cohere", "--stream", "nope")
+    assert (code, "keeps no stream 'nope'; it keeps file" in err) == (2, True)
+    cli("connections", "add", "file", "--name", "folder", "--path", str(tmp_path), "--no-test")
+    code, _, err = cli("bills", "import", "--connection", "folder", files["a"])
+    assert (code, "would replace the import" in err) == (2, True)

@@ -15,6 +15,7 @@ from fakes.anthropic import FakeAnthropic
 from fakes.aws import KEY_ID, SECRET, FakeCostExplorer
 from fakes.azure import FakeCostManagement, FakeEntra
 from fakes.base import Answer, Question, serving
+from fakes.batches import FakeOpenAIBatches
 from fakes.google import FakeGoogle
 from fakes.mistral import FakeMistral
 from fakes.openai import FakeOpenAI, completions, cost, error
@@ -75,6 +76,7 @@ def providers(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         FakeOpenRouter(today=datetime.now(UTC).date()),
         FakeMistral(),
     )
+    groq = FakeOpenAIBatches("gsk_fake", "/openai/v1", pages=False)
     openai.organization = "org-Ab3dEf6hIj9kLm2n"
     day = date(2026, 11, 3)
     openai.costs[day] = [cost("gpt-4o-2024-08-06, input", "12.50", quantity=5_000_000, unit="tokens")]
@@ -106,14 +108,14 @@ def providers(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         "OPENAI_ADMIN_KEY": openai.key, "ANTHROPIC_ADMIN_KEY": anthropic.key, "XAI_MANAGEMENT_KEY": xai.key,
         "AZURE_CLIENT_SECRET": entra.secret, "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET,
         "OPENROUTER_MANAGEMENT_KEY": openrouter.key, "MISTRAL_ADMIN_KEY": mistral.key, "WRONG_KEY": "sk-proj-1234",
-        "RESTRICTED_KEY": "sk-admin-restricted",
+        "RESTRICTED_KEY": "sk-admin-restricted", "GROQ_API_KEY": groq.key,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     fakes = {
         "openai": openai, "anthropic": anthropic, "xai": xai, "azure_openai": azure, "entra": entra,
-        "aws_bedrock": aws, "google": google, "openrouter": openrouter, "mistral": mistral,
+        "aws_bedrock": aws, "google": google, "openrouter": openrouter, "mistral": mistral, "groq": groq,
     }  # fmt: skip
-    paths = {"openai": "/v1", "openrouter": "/api/v1"}
+    paths = {"openai": "/v1", "openrouter": "/api/v1", "groq": "/openai/v1"}
     wanted = {example.words[3] for example in examples(page) if example.words[1:3] == ["connections", "add"]}
     with ExitStack() as stack:
         if "azure_openai" in wanted:

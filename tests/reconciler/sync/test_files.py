@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from csv import DictWriter
 from datetime import UTC, datetime
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from fakes.base import Fake
 
-from spanledger.reconciler.errors import ConfigError
+from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.files.importing import RowFate, fates, import_files
 from spanledger.reconciler.files.mapped import parse_mapping, presets
@@ -244,12 +246,150 @@ def test_a_mapping_describes_any_csv(write):
         ('period = "year"', "hour, day, month"),
         ("nonsense = 1", "unknown key nonsense"),
         ("columns = 3", "table of texts"),
+        ('values = "x"', "table of texts"),
+        ('skip = "x"', "table of texts"),
+        ('[skip]\nStatus = "void"', "list of texts"),
+        ('negate = "no"', "without quotes"),
+        ("currency = 1", "in quotes"),
+        ('decimal = "·"', 'decimal is "." or ","'),
     ],
 )
 def test_a_wrong_mapping_is_named(text, words):
     """The file, the key, the mend."""
     with pytest.raises(ConfigError, match=words):
         parse_mapping(text, "mine.toml")
+
+
+HEAD = "date;provider;model;amount;quantity;currency\n"
+
+
+@pytest.mark.parametrize(
+    ("decimal", "amount", "meant"),
+    [
+        ("", "1.5", "1.5"),
+        ("", "1,5", "1.5"),
+        ("", "0,125", "0.125"),
+        ("", "1,234.56", "1234.56"),
+        ("", "1.234,56", "1234.56"),
+        ("", "1.234.567", "1234567"),
+        ("", "1,234,567", "1234567"),
+        ("", "-$1,234,567.5", "-1234567.5"),
+        ("", "(3.50)", "-3.5"),
+        ("", "1\u202f234,5 €", "1234.5"),
+        ("", "1'234.5", "1234.5"),
+        ("", "1.2E-7", "0.00000012"),
+        (",", "1,234", "1.234"),
+        (".", "1,234", "1234"),
+        (",", "1.234", "1234"),
+        ("", "1,234", "--decimal"),
+        ("", "1,23,4", "not a number"),
+        (".", "1,5", "not a number"),
+        (",", "1.5", "decimal comma"),
+        ("", "1e40", "too large"),
+        ("", "12 apples", "not a number"),
+    ],
+)
+def test_numbers_are_never_wrong_by_a_factor(write, decimal, amount, meant):
+    """Separators of thousands and decimal signs of every country; what can be read in two ways is refused."""
+    (fate,) = read(write(raw=f"{HEAD}2026-11-03;cohere;m;{amount};;EUR\n"), format="auto", decimal=decimal)[0]
+    if meant.lstrip("-").replace(".", "").isdecimal():
+        assert fate.lines[0].money is not None, fate.error
+        assert fate.lines[0].money.amount == Decimal(meant)
+    else:
+        assert meant in fate.error
+
+
+def test_a_file_writes_its_numbers_one_way(write):
+    """A point as the decimal sign in one row and a comma in another: one of them would be a thousand times too much."""
+    rows = "2026-11-03;cohere;m;1.125;;EUR\n2026-11-03;cohere;m;0,5;;EUR\n"
+    found, _ = read(write(raw=HEAD + rows), format="auto")
+    assert "another decimal sign than numbers before it" in found[1].error
+    assert [fate.error for fate in read(write(raw=HEAD + rows), format="auto", decimal=",")[0]] == ["", ""]
+
+
+def test_counts_have_no_fraction(write):
+    """A comma before three digits separates thousands of tokens, but not of millions of tokens."""
+    (fate,) = read(write(raw=f"{HEAD}2026-11-03;cohere;m;1;1,250;EUR\n"), format="auto")[0]
+    assert fate.lines[0].quantity == 1250
+    unit = HEAD.replace("quantity", "quantity;unit")
+    (fate,) = read(write(raw=f"{unit}2026-11-03;cohere;m;1;1,250;1M tokens;EUR\n"), format="auto")[0]
+    assert "quantity: '1,250' may be" in fate.error
+
+
+@pytest.mark.parametrize(
+    ("said", "start"),
+    [
+        ("1793664000", datetime(2026, 11, 3, tzinfo=UTC)),
+        ("1793664000000", datetime(2026, 11, 3, tzinfo=UTC)),
+        ("20261103", datetime(2026, 11, 3, tzinfo=UTC)),
+        ("2026/11/03", datetime(2026, 11, 3, tzinfo=UTC)),
+        ("99999999999999999999", None),
+        ("03.11.2026", None),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("9999-12-31", None),
+    ],
+)
+def test_odd_dates(write, said, start):
+    """Seconds and milliseconds; what is no bill's day is one readable line."""
+    (fate,) = read(write(raw=f"{HEAD}{said};cohere;m;1;;EUR\n"), format="auto")[0]
+    if start is None:
+        assert fate.error.startswith(f"date: '{said}' is no")
+    else:
+        assert fate.lines[0].start == start, fate.error
+
+
+TEXT = "date;provider;amount;currency\n2026-11-03;openai;1.5;usd\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (("\ufeff" + TEXT).encode("utf-16-le"), ""),
+        (("\ufeff" + TEXT).encode("utf-16-be"), ""),
+        (gzip.compress(("\ufeff" + TEXT).encode("utf-16-le")), ""),
+        (("sep=;\r\n" + TEXT).encode(), ""),
+        (TEXT.replace("openai", "caf\u00e9").encode("latin-1"), "not UTF-8 or UTF-16"),
+        (gzip.compress(TEXT.encode())[:12], "ended before"),
+        (b"PK\x03\x04rubbish", "not a zip"),
+        (b"PAR1rubbish", "no whole Parquet file"),
+        (b"%PDF-1.7\n\x80\x81", "is a PDF"),
+        (b'[{"date": "2026-11-03"}]', "JSON array"),
+    ],
+)
+def test_files_from_every_desk(tmp_path, content, words):
+    """Spreadsheets' encodings are read; what is no bill is one line that names the file."""
+    path = tmp_path / "bill.csv"
+    path.write_bytes(content)
+    if not words:
+        assert read(path, format="auto")[0][0].lines[0].money is not None
+        return
+    with pytest.raises(FileError, match=words) as caught:
+        read(path, format="auto")
+    assert str(caught.value).startswith("bill.csv ")
+
+
+def test_a_workbook_is_no_csv(tmp_path):
+    """The mend is named."""
+    with zipfile.ZipFile(tmp_path / "bill.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(FileError, match="spreadsheet; save its sheet as CSV"):
+        read(tmp_path / "bill.xlsx", format="auto")
+
+
+def test_the_same_file_twice_is_no_second_bill(tmp_path, rig):
+    """Under another name: by hand, and in a folder that is watched."""
+    for name in ("bill.csv", "bill (1).csv"):
+        (tmp_path / name).write_text(TEXT)
+    with pytest.raises(FileError, match=r"bill.csv and bill \(1\).csv are the same file"):
+        list(fates([tmp_path / "bill (1).csv", tmp_path / "bill.csv"], FormatOptions(), Remarks()))
+    made = rig(None, "file", settings={"path": str(tmp_path)}, hosts={"unused": Fake()})
+    report = made.sync("2026-11-01", "2026-12-01")["file"]
+    assert (report.state, "are the same file" in report.detail) == (State.DEGRADED, True)
+    assert made.lines() == []
+    (tmp_path / "bill (1).csv").unlink()
+    assert made.sync("2026-11-01", "2026-12-01")["file"].state is State.OK
+    assert made.total() == Decimal("1.5")
 
 
 def test_every_preset_is_a_mapping_with_a_provider():

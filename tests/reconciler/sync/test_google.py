@@ -63,6 +63,21 @@ def test_cost_credits_tax_and_late_rows(google, fake):
     ]
 
 
+def test_a_count_is_of_tokens_only_where_tokens_are_billed(google, fake):
+    """Searches are counted, too; characters of older models are no tokens."""
+    fake.rows = [
+        Billed(at(4), "Grounding with Google Search", "35", used="1000"),
+        Billed(at(4), "PaLM Text Input - Predictions", "1", used="4000", unit="characters"),
+        Billed(at(4), "Something New", "2", used="7"),
+    ]
+    google.sync("2026-11-01", "2026-11-06")
+    assert google.lines("token_class, quantity, unit, dimensions['quantity']") == [
+        ("", 7, "count", ""),
+        ("input_uncached", None, "", "4000 characters"),
+        ("web_searches", 1000, "searches", ""),
+    ]
+
+
 def test_days_begin_at_midnight_in_los_angeles(google, fake):
     """07:00 UTC in summer, 08:00 UTC in winter, also across the change of the clocks."""
     fake.rows = [

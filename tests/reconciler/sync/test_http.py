@@ -9,9 +9,11 @@ import pytest
 from fakes.base import Answer, Fake, answer, serving
 from fakes.openai import FakeOpenAI, cost, error
 
-from spanledger.reconciler.errors import RetryableSyncError, State
+from spanledger.reconciler.connectors.lists import listed
+from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.retry import asked_wait, asks_to_retry
+from spanledger.reconciler.opening import plain_client
 
 DAY = date(2026, 11, 18)
 COSTS = frozenset({"costs"})
@@ -136,7 +138,10 @@ def test_the_budget_spreads_requests(clock):
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}, 30),
-        ({"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0),
+        ({"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, None),
+        ({"retry-after": "0"}, None),
+        ({"retry-after-ms": "0", "retry-after": "7"}, 7),
+        ({"retry-after": "0", "x-ms-ratelimit-microsoft.costmanagement-qpu-retry-after": "0"}, None),
         ({"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT", "date": "Fri, 20 Nov 2026 12:00:00 GMT"}, 30),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
@@ -145,15 +150,14 @@ def test_the_budget_spreads_requests(clock):
     ],
 )
 def test_asked_waits(clock, headers, wait):
-    """Each spelling; nonsense counts as silence."""
+    """Each spelling; nonsense, and a wait of nothing, count as silence: the back-off decides."""
     assert asked_wait(headers, clock.now()) == wait
 
 
 def test_who_may_retry():
     """The header goes before the status."""
-    assert [status for status in (400, 401, 403, 404, 408, 409, 429, 500, 529) if asks_to_retry(status, {})] == [
-        408, 409, 429, 500, 529,
-    ]  # fmt: skip
+    known = (400, 401, 403, 404, 408, 409, 429, 500, 501, 520, 522, 524, 529)
+    assert [status for status in known if asks_to_retry(status, {})] == [408, 409, 429, 500, 501, 520, 522, 524, 529]
     assert asks_to_retry(400, {"x-should-retry": "true"})
 
 
@@ -167,3 +171,89 @@ def test_a_clock_that_is_wrong_is_remarked(rig):
     fake.fail_next(page)
     report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
     assert (report.state, "3600 s behind" in report.detail) == (State.OK, True)
+
+
+def test_a_gateways_error_page_is_told_by_its_title(rig):
+    """Not by its mark-up."""
+    fake = FakeOpenAI()
+    page = b"<!DOCTYPE html>\n<html><head><title>\n 522: Connection &amp; timed out</title></head>" + b"<p>x</p>" * 900
+    fake.fail_next(*[Answer(522, page, {"content-type": "text/html"})] * 2)
+    made = rig(fake, "openai", secrets={"admin_key": fake.key}, attempts=2)
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert report.detail.endswith("answered 522 to /organization/costs: a web page, '522: Connection & timed out'")
+    assert len(made.clock.slept) == 1
+
+
+def test_an_answer_of_brackets_is_a_broken_answer(rig):
+    """Nested more deeply than Python can follow: retried, then told."""
+    fake = FakeOpenAI()
+    fake.fail_next(*[Answer(200, b"[" * 100_000)] * 2)
+    made = rig(fake, "openai", secrets={"admin_key": fake.key}, attempts=2)
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, "not JSON" in report.detail) == (State.DEGRADED, True)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [("socks5://me:hunter2@127.0.0.1:1", "pip install socksio"), ("ftp://me:hunter2@proxy", "no address like http://")],
+)
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password(monkeypatch, proxy, words):
+    """The variables to look at, in one line."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ConfigError, match=words) as caught:
+        plain_client()
+    assert "HTTPS_PROXY" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-admin-\u200b1", "sk-admin-1\nsk-admin-2", "Bearer sk-admin-1"])
+def test_a_key_that_was_copied_with_more_is_refused_before_it_is_sent(rig, key):
+    """Invisible characters, two lines, the header's own word: the place is named, the key is not."""
+    fake = FakeOpenAI()
+    made = rig(fake, "openai", secrets={"admin_key": key})
+    with pytest.raises(ConfigError, match=r"at position \d+, which no key has") as caught:
+        made.sync("2026-11-18", "2026-11-19", streams=COSTS)
+    assert "sk-admin" not in str(caught.value)
+    assert not fake.questions
+
+
+def test_a_page_that_comes_twice_is_no_second_charge(rig):
+    """Under ever new cursors; empty pages may repeat."""
+    fake = FakeOpenAI()
+    made = rig(fake, "openai", secrets={"admin_key": fake.key})
+    start = 1794960000
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86400, "results": []}
+    empty = [{"object": "page", "data": [bucket], "has_more": True, "next_page": f"page_{n}"} for n in range(3)]
+    full = {**bucket, "results": [cost("gpt-4o, input", "1.5"), cost("gpt-4o, output", "0.5")]}
+    pages = [*empty, {"object": "page", "data": [full], "has_more": True, "next_page": "page_a"}]
+    last = {"object": "page", "data": [bucket], "has_more": False, "next_page": None}
+    again = {"object": "page", "data": [full], "has_more": False, "next_page": None}
+    fake.fail_next(*map(answer, [*pages, last]))
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, made.total()) == (State.OK, 2)
+    fake.fail_next(*map(answer, [*pages, again]))
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, "sent a page of 2026-11-18 twice" in report.detail) == (State.DEGRADED, True)
+    assert made.total() == 2
+
+
+@pytest.mark.parametrize(("cursor", "ends"), [("after", ["a", "b", "a", "b"]), ("after_id", ["a", "a"])])
+def test_a_list_that_never_ends_is_left(rig, cursor, ends):
+    """Cursors that stand still or go in a circle."""
+    fake = Lists(ends)
+    made = rig(fake, "openai", secrets={"admin_key": "sk-admin-1"})
+    with made.opener.open(made.connection) as opened, pytest.raises(PermanentSyncError, match="repeated a page cursor"):
+        list(listed(opened.api, "/things", cursor=cursor))
+    assert len(fake.questions) == len(set(ends)) + 1
+
+
+class Lists(Fake):
+    """Pages of one object, the last ids as told, round and round."""
+
+    def __init__(self, ends: list[str]) -> None:
+        super().__init__()
+        self.ends = ends
+
+    def reply(self, question):
+        last = self.ends[(len(self.questions) - 1) % len(self.ends)]
+        return answer({"data": [{"id": last}], "has_more": True, "last_id": last})

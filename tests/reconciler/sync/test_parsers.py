@@ -225,7 +225,7 @@ def test_openai_line_items(said, item):
         ("o4-mini 0416 Inp Data Zone Tokens", "o4-mini-0416", "input_uncached", "data_zone", 1000),
         ("GPT 5 Mini Inpt Glbl 1M Tokens", "gpt-5-mini", "input_uncached", "global", 1_000_000),
         ("5.4 nano Inp Gl 1M Tokens", "gpt-5.4-nano", "input_uncached", "global", 1_000_000),
-        ("6-sol ShortCo Cd Inp Std Gl", "gpt-6-sol", "cache_read", "global", 1000),
+        ("6-sol ShortCo Cd Inp Std Gl", "gpt-6-sol", "cache_read", "global", None),
         ("R1 Inp glbl Tokens", "r1", "input_uncached", "global", 1000),
         ("Provisioned Managed Global Unit", "", "provisioned_hours", "", 1000),
         ("Standard Speech To Text", "", "", "", 1000),

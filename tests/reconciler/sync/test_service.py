@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fakes.anthropic import FakeAnthropic, cost_row
-from fakes.base import Fake, transport
+from fakes.base import Fake, answer, transport
 from fakes.openai import FakeOpenAI, cost, error
 
 from spanledger.reconciler.connections import Connection, ConnectionStore, check
@@ -73,6 +73,35 @@ def test_a_pull_with_another_accounts_key_takes_nothing_over(make, org):
     assert (report.state, "belongs to org-other" in report.detail) == (State.AUTH_FAILED, True)
     fake.organization = "org-fake"
     assert {each.state for each in bills.sync(prod(org, account="org-fake"))} == {State.OK}
+
+
+def test_a_connection_that_is_removed_in_the_middle_of_a_pull(make, org):
+    """What was purged meanwhile does not come back with the page that was under way; the same name anew is another."""
+    fake = FakeOpenAI()
+    fake.costs[DAY] = [cost("a, input", "1")]
+    bills, other = make(fake, KEY=fake.key), make(fake, KEY=fake.key)
+    bills.connections.put(prod(org))
+    mine = bills.connections.get(org, "prod")
+    bills.sync(mine, since=DAY, until=DAY + timedelta(days=1), streams=COSTS)
+    fake.costs[DAY] = [cost("a, input", "2")]
+
+    def while_asked(_: object) -> bool:
+        other.connections.remove(mine)
+        other.purge(mine)
+        return True
+
+    fake.fail_next(answer({"error": {"message": "busy"}}, 503), when=while_asked)
+    (report,) = bills.sync(mine, since=DAY, until=DAY + timedelta(days=1), streams=COSTS)
+    assert (report.state, "prod was removed meanwhile" in report.detail) == (State.DEGRADED, True)
+    sql = "SELECT count() FROM spanledger.bill_lines WHERE org_id = {org:String}"
+    assert bills.store.rows(sql, {"org": org}, "") == [(0,)]
+    bills.clock.sleep(60)
+    bills.connections.put(prod(org))
+    (report,) = bills.sync(mine, since=DAY, until=DAY + timedelta(days=1), streams=COSTS)
+    assert "was removed meanwhile" in report.detail
+    (report,) = bills.sync(bills.connections.get(org, "prod"), since=DAY, until=DAY + timedelta(days=1), streams=COSTS)
+    assert report.state is State.OK
+    assert bills.store.rows(sql, {"org": org}, "") == [(1,)]
 
 
 def test_a_test_names_the_missing_scope_and_the_steps(make, org):

@@ -91,7 +91,7 @@ def test_xai_invoice_gives_units_and_tax_but_no_second_charge(rig):
 
 
 def test_openrouter_by_key_within_its_thirty_days(rig):
-    """One request per completed day and key; own-key spend is not OpenRouter's money."""
+    """One request per completed day and key, and one for all; own-key spend is not OpenRouter's money."""
     fake = FakeOpenRouter()
     fake.activity[D18, "hash_a"] = [
         row("openai/gpt-4.1", 0.015, byok_usage_inference=0.012, requests=5, prompt_tokens=50, completion_tokens=125,
@@ -102,7 +102,7 @@ def test_openrouter_by_key_within_its_thirty_days(rig):
     report = made.sync("2026-01-01")["activity"]
     assert report.state is State.OK
     assert (report.since, report.until) == (date(2026, 10, 21), date(2026, 11, 21))
-    assert len(fake.asked("/activity")) == 30 * 2
+    assert len(fake.asked("/activity")) == 30 * 3
     assert made.lines("token_class, quantity, amount, api_key", "kind = 'cost' OR api_key = 'hash_a'") == [
         ("", None, Decimal("0"), "hash_b"),
         ("", None, Decimal("0.015"), "hash_a"),
@@ -116,6 +116,33 @@ def test_openrouter_by_key_within_its_thirty_days(rig):
         ("cache_read", 5),
         ("requests", 1),
     ]
+
+
+def test_openrouter_keeps_what_a_deleted_key_spent(rig):
+    """A rotated key cannot be asked for any more; its dollars and tokens stay on the bill, without a key."""
+    fake = FakeOpenRouter()
+    fake.activity[D18, "hash_a"] = [row("openai/gpt-4.1", 0.1, prompt_tokens=50, requests=2)]
+    fake.activity[D18, "hash_b"] = [row("openai/gpt-4.1", 0.2, prompt_tokens=7), row("x/y", 0.3, completion_tokens=9)]
+    made = rig(fake, "openrouter", secrets={"management_key": fake.key})
+    what = "api_key, model, token_class, quantity, amount"
+    with_both = [
+        ("hash_a", "openai/gpt-4.1", "", None, Decimal("0.1")),
+        ("hash_a", "openai/gpt-4.1", "input_uncached", 50, None),
+        ("hash_a", "openai/gpt-4.1", "requests", 2, None),
+        ("hash_b", "openai/gpt-4.1", "", None, Decimal("0.2")),
+        ("hash_b", "openai/gpt-4.1", "input_uncached", 7, None),
+        ("hash_b", "openai/gpt-4.1", "requests", 1, None),
+        ("hash_b", "x/y", "", None, Decimal("0.3")),
+        ("hash_b", "x/y", "output_text", 9, None),
+        ("hash_b", "x/y", "requests", 1, None),
+    ]
+    made.sync("2026-11-18", "2026-11-19")
+    assert made.lines(what) == with_both
+    fake.keys.remove("hash_b")
+    made.clock.advance(hours=1)
+    made.sync("2026-11-18", "2026-11-19")
+    assert made.lines(what) == sorted((key.replace("hash_b", ""), *rest) for key, *rest in with_both)
+    assert made.total() == Decimal("0.6")
 
 
 def test_mistral_reads_what_it_knows_and_says_what_it_does_not(rig):

@@ -34,6 +34,9 @@ def import_(
     mapping: Annotated[Path | None, option("--mapping", "A file (TOML) that says which column means what.")] = None,
     provider: Annotated[str, option("--provider", "Who bills, where the rows do not say (openai, cohere, ...).")] = "",
     currency: Annotated[str, option("--currency", "Currency of amounts without one (USD, EUR, ...).")] = "",
+    decimal: Annotated[
+        str, option("--decimal", "Decimal sign of numbers in CSVs that can be read in two ways: . or ,")
+    ] = "",
     part: Annotated[str, option("--part", "Name of one of several bills of the same months.")] = "",
     all_services: Annotated[bool, option("--all-services", "Keep a cloud's rows that are no model use.")] = False,
     dry_run: Annotated[bool, option("--dry-run", "Show what each row becomes, and change nothing.")] = False,
@@ -50,7 +53,12 @@ def import_(
     from spanledger.reconciler.files.formats import FormatOptions
 
     how = FormatOptions(
-        format=file_format, mapping=mapping, provider=provider, currency=currency, all_services=all_services
+        format=file_format,
+        mapping=mapping,
+        provider=provider,
+        currency=currency,
+        decimal=decimal,
+        all_services=all_services,
     )
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -68,11 +76,17 @@ def import_(
                 f"{connection} pulls its bill from {known[connection].connector}: the file would be counted beside it; "
                 "give another --connection name"
             )
+        if connection in known and not part and known[connection].settings.get("watch") != "off":
+            raise UserError(
+                f"{connection} reads {known[connection].settings['path']} every night, which would replace the import: "
+                "put the file there, or give another --connection name"
+            )
+        # It stands for the files that were imported by hand: there is no folder to watch.
+        settings = {"path": str(paths[0].resolve()), "format": file_format, "watch": "off"}
+        fresh = check(Connection(org_id=org, name=connection, connector="file", settings=settings))
         report = found.import_files(paths, how, org_id=org, connection=connection, part=part)
         if not report.errors and connection not in known:
-            # Without a folder to watch: it stands for the files that were imported by hand.
-            settings = {"path": str(paths[0].resolve()), "format": file_format}
-            found.connections.put(check(Connection(org_id=org, name=connection, connector="file", settings=settings)))
+            found.connections.put(fresh)
     return _print_report(report, connection, as_json=as_json)
 
 
@@ -188,6 +202,8 @@ def reparse(
     today = datetime.now(UTC).date()
     first = parse_day("--since", since) or today - timedelta(days=400)
     end = parse_day("--until", until) or today + timedelta(days=1)
+    if first >= end:
+        raise UserError(f"--since {first} must be before --until {end}")
     with bills(data, clickhouse) as found:
         reports = found.reparse(found.connections.get(org, connection), since=first, until=end, stream=stream)
     if as_json:

@@ -68,7 +68,10 @@ def list_(
         now = found.clock.now()
     scheduled = _is_scheduled(data, clickhouse)
     states = {each.name: [entry for entry in health if entry.connection == each.name] for each in existing}
-    following = {each.name: next_pull(each, now) if scheduled else None for each in existing}
+    by_hand = {each.name for each in existing if each.settings.get("watch") == "off"}
+    following = {
+        each.name: next_pull(each, now) if scheduled and each.name not in by_hand else None for each in existing
+    }
     if as_json:
         output.print_json([record(each, states[each.name], following[each.name], now) for each in existing])
         return
@@ -77,7 +80,8 @@ def list_(
         return
     rows = [
         (
-            each.name, each.connector, each.account, worst(states[each.name]), minute(last_pull(states[each.name])),
+            each.name, each.connector, each.account,
+            "by hand" if each.name in by_hand else worst(states[each.name]), minute(last_pull(states[each.name])),
             minute(following[each.name]), days(max(ages(each, now).values(), default=None)),
         )
         for each in existing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,10 @@ from spanledger.cli.reconciler import bills, chosen
 
 if TYPE_CHECKING:
     from spanledger.reconciler.engine import Progress, StreamReport
+
+
+MOST_DAYS: Final = 3650
+"""How far back a backfill may ask: further than any provider answers."""
 
 
 def sync(
@@ -43,11 +47,17 @@ def sync(
     it stopped when the same command is given again. Exit code 1 when a stream could not be pulled in full.
     """
     first, end = parse_day("--since", since), parse_day("--until", until)
+    today = datetime.now(UTC).date()
     if days:
-        if first or end or days < 0:
-            raise UserError("--days takes a number of days, up to today, and goes without --since and --until")
-        end = datetime.now(UTC).date() + timedelta(days=1)
+        if first or end or not 0 < days <= MOST_DAYS:
+            raise UserError(
+                f"--days takes a number of days up to {MOST_DAYS}, counted back from today, and goes without --since "
+                "and --until"
+            )
+        end = today + timedelta(days=1)
         first = end - timedelta(days=days)
+    if first and first > today:
+        raise UserError(f"--since {first} is yet to come")
     if first and end and first >= end:
         raise UserError(f"--since {first} must be before --until {end}")
     failed = False
@@ -95,9 +105,12 @@ def parse_day(flag: str, text: str) -> date | None:
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise UserError(f"{flag} {text!r} is not a day like 2026-11-01") from None
+    if not 2000 <= day.year < 2100:
+        raise UserError(f"{flag} {text}: no bill is of that year")
+    return day
 
 
 def _document(report: StreamReport) -> dict[str, object]:

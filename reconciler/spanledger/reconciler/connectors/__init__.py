@@ -10,6 +10,7 @@ from spanledger.reconciler.connectors.aws_bedrock import AwsBedrock
 from spanledger.reconciler.connectors.azure_openai import AzureOpenAI
 from spanledger.reconciler.connectors.files import Files
 from spanledger.reconciler.connectors.google import Google
+from spanledger.reconciler.connectors.groq import Groq
 from spanledger.reconciler.connectors.mistral import Mistral
 from spanledger.reconciler.connectors.openai import OpenAI
 from spanledger.reconciler.connectors.openrouter import OpenRouter
@@ -25,6 +26,7 @@ CONNECTORS: Final[tuple[Connector, ...]] = (
     Google(),
     OpenRouter(),
     Mistral(),
+    Groq(),
     Files(),
 )
 """Every connector; they hold no state."""

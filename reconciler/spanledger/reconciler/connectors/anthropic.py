@@ -24,6 +24,7 @@ from spanledger.reconciler.connector import (
     Setting,
 )
 from spanledger.reconciler.connectors.anthropic_batches import AnthropicBatches
+from spanledger.reconciler.connectors.lists import listed
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rfc3339, text
 from spanledger.reconciler.errors import PermanentSyncError, State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
@@ -156,11 +157,11 @@ class Anthropic(Connector):
                 text(key.get("partial_key_hint")),
                 text(key.get("status")),
             )
-            for key in _list(api, "/v1/organizations/api_keys")
+            for key in listed(api, "/v1/organizations/api_keys", cursor="after_id", permission=PERMISSION)
         ]
         workspaces = [
             AccountObject("workspace", text(found.get("id")), text(found.get("name")))
-            for found in _list(api, "/v1/organizations/workspaces")
+            for found in listed(api, "/v1/organizations/workspaces", cursor="after_id", permission=PERMISSION)
         ]
         return [*keys, *workspaces]
 
@@ -168,19 +169,6 @@ class Anthropic(Connector):
 def anthropic_key(key: Secret) -> HeaderAuth:
     """Anthropic's key header, with the version that every request must name."""
     return HeaderAuth("x-api-key", key, others={"anthropic-version": "2023-06-01"})
-
-
-def _list(api: Api, path: str) -> Iterator[Json]:
-    """All objects of a list endpoint (``after_id`` / ``has_more``)."""
-    after = ""
-    while True:
-        params = (("limit", "100"), *((("after_id", after),) if after else ()))
-        document = obj(api.send(ApiRequest(path=path, params=params, permission=PERMISSION)).document, path)
-        yield from objects(document.get("data"), f"{path}: data")
-        last = text(document.get("last_id"))
-        if not document.get("has_more") or not last or last == after:
-            return
-        after = last
 
 
 def _has_analytics(api: Api, now: datetime) -> bool:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from spanledger.reconciler.connectors.batch_usage import anthropic_usage
-from spanledger.reconciler.documents import Json, load, maybe_obj, obj, objects, rfc3339, text
-from spanledger.reconciler.errors import RetryableSyncError, State
+from spanledger.reconciler.connectors.lists import listed
+from spanledger.reconciler.connectors.result_files import results
+from spanledger.reconciler.documents import Json, maybe_obj, rfc3339, text
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.auth import Auth
 from spanledger.reconciler.http.messages import ApiRequest
@@ -33,41 +34,18 @@ class AnthropicBatches:
 
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         del unsettled
-        there, after = replace(api, auth=self.auth), ""
-        while True:
-            params = (("limit", "100"), *((("after_id", after),) if after else ()))
-            response = there.send(ApiRequest(path="/v1/messages/batches", params=params, permission=PERMISSION))
-            document = obj(response.document, "Anthropic's batches")
-            for batch in objects(document.get("data"), "batches"):
-                if rfc3339(batch.get("created_at"), "created_at") < since:
-                    return  # newest first
-                if text(batch.get("processing_status")) == "ended" and batch.get("results_url"):
-                    yield Unit(text(batch.get("id")), rfc3339(batch.get("ended_at"), "ended_at"))
-            last = text(document.get("last_id"))
-            if not document.get("has_more") or not last or last == after:
-                return
-            after = last
+        there = replace(api, auth=self.auth)
+        for batch in listed(there, "/v1/messages/batches", cursor="after_id", permission=PERMISSION):
+            if rfc3339(batch.get("created_at"), "created_at") < since:
+                return  # newest first
+            if text(batch.get("processing_status")) == "ended" and batch.get("results_url"):
+                yield Unit(text(batch.get("id")), rfc3339(batch.get("ended_at"), "ended_at"))
 
     def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
-        there = replace(api, auth=self.auth)
-        response = there.send(
-            ApiRequest(path=f"/v1/messages/batches/{unit.id}/results", reads="file", permission=PERMISSION)
-        )
-        assert response.file is not None
-        try:
-            with response.file.open(encoding="utf-8") as lines:
-                for line in lines:
-                    if line.strip() and (found := _observation(_result(line), unit)) is not None:
-                        yield found
-        finally:
-            response.file.unlink(missing_ok=True)
-
-
-def _result(line: str) -> Json:
-    try:
-        return obj(load(line), "a batch result")
-    except ValueError:
-        raise RetryableSyncError(State.DEGRADED, "a batch's results are cut off in the middle of a line") from None
+        request = ApiRequest(path=f"/v1/messages/batches/{unit.id}/results", reads="file", permission=PERMISSION)
+        for result in results(replace(api, auth=self.auth), request):
+            if (found := _observation(result, unit)) is not None:
+                yield found
 
 
 def _observation(answer: Json, unit: Unit) -> Observation | None:

@@ -78,6 +78,8 @@ _REFUSED: Final = frozenset(
         "MissingAuthenticationToken",
     }
 )
+_SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
+_ELSEWHERE: Final = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed"})
 _DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
 
 
@@ -145,8 +147,12 @@ class AwsBedrock(Connector):
         code, said = _error(response)
         if code in _THROTTLED:
             return Verdict(State.RATE_LIMITED, True, f"AWS is throttling us ({code}): {said}")
+        if code in _SKEWED or "Signature expired" in said or "Signature not yet current" in said:
+            return Verdict(State.AUTH_FAILED, False, f"AWS finds this machine's clock wrong ({code}): set it: {said}")
         if code in _REFUSED:
             return Verdict(State.AUTH_FAILED, False, f"AWS refused the credentials ({code}): {said}")
+        if code in _ELSEWHERE:
+            return Verdict(State.DEGRADED, False, f"the bucket is in another region ({code}): set --region: {said}")
         if code in _DENIED or response.status == 403:
             need = response.request.permission
             return Verdict(State.PERMISSION_MISSING, False, f"AWS denied access ({code}); it needs {need}: {said}")

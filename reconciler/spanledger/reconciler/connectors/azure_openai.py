@@ -9,15 +9,13 @@ currency.
 from __future__ import annotations
 
 import csv
-import json
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from spanledger.reconciler.bill_line import BillLine, Kind
 from spanledger.reconciler.connector import (
@@ -28,27 +26,29 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
-from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
+from spanledger.reconciler.connectors import azure_exports
+from spanledger.reconciler.connectors.openai_batches import OpenAIBatches
+from spanledger.reconciler.documents import ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
-from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
+from spanledger.reconciler.files.exports import ExportStream
 from spanledger.reconciler.files.formats import FormatOptions
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
-from spanledger.reconciler.http.auth import Auth, NoAuth
+from spanledger.reconciler.http.auth import Auth, HeaderAuth, NoAuth
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
 from spanledger.reconciler.meters.azure import read_meter
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.secrets.secret import Redactor, Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
 
 PROVIDER: Final = "azure_openai"
-T = TypeVar("T")
 
 API_VERSION: Final = "2025-03-01"
 PERMISSION: Final = "the role Cost Management Reader on the scope"
-BLOB_PERMISSION: Final = "the role Storage Blob Data Reader on the export's container"
+BATCH_PERMISSION: Final = "a key of the Azure OpenAI resource that made the batches"
 
 _QUERY_POLICY: Final = Policy(
     # A billing month closes up to the fifth day after its end; corrections come later still.
@@ -58,9 +58,6 @@ _QUERY_POLICY: Final = Policy(
     expected_delay=timedelta(hours=48),
     deep_days=(3, 6, 10),
 )
-
-_BLOB_HEADERS: Final = {"x-ms-version": "2023-11-03"}
-"""Token authentication needs a version of the storage API from 2017-11-09 on."""
 
 _GROUPS: Final = ("ResourceId", "Meter")
 _DATE_COLUMNS: Final = ("UsageDate", "BillingMonth")
@@ -104,10 +101,21 @@ class AzureOpenAI(Connector):
                 default="Cognitive Services,Azure OpenAI,Foundry Models",
             ),
             Setting(name="meters", help="CSV file of your own meter table: meter,model,token_class"),
+            Setting(
+                name="resource_url",
+                help="for batches: the resource's OpenAI endpoint, https://<resource>.openai.azure.com/openai/v1",
+            ),
             Setting(name="login_url", help="Entra's address", default="https://login.microsoftonline.com"),
             Setting(name="audience", help="of the access token", default="https://management.azure.com"),
         ),
-        secrets=(SecretSetting(name="client_secret", help="the app registration's client secret", required=False),),
+        secrets=(
+            SecretSetting(name="client_secret", help="the app registration's client secret", required=False),
+            SecretSetting(
+                name="api_key",
+                help="a key of the resource, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "In the Azure portal open Microsoft Entra ID > App registrations > New registration.",
             "Under Certificates & secrets create a client secret; note tenant id and application (client) id.",
@@ -139,13 +147,19 @@ class AzureOpenAI(Connector):
     def explain(self, response: ApiResponse) -> Verdict | None:
         code = text(maybe_obj(maybe_obj(response.document).get("error")).get("code"))
         if response.status == 401:
-            return Verdict(State.AUTH_FAILED, False, f"Azure refused the token ({code}): {excerpt(response)}")
-        if response.status in (403, 404) and response.request.permission:
-            need = response.request.permission
+            what = "key" if response.request.permission == BATCH_PERMISSION else "token"
+            return Verdict(State.AUTH_FAILED, False, f"Azure refused the {what} ({code}): {excerpt(response)}")
+        need, said = response.request.permission, excerpt(response)
+        if response.status == 404 and need == PERMISSION:
             return Verdict(
-                State.PERMISSION_MISSING, False, f"Azure refused ({code or response.status}); it needs {need}: "
-                f"{excerpt(response)}",
-            )  # fmt: skip
+                State.PERMISSION_MISSING,
+                False,
+                f"Azure does not know the scope, or hides it ({code or 404}): check --scope; it needs {need}: {said}",
+            )
+        if response.status in (403, 404) and need:
+            return Verdict(
+                State.PERMISSION_MISSING, False, f"Azure refused ({code or response.status}); it needs {need}: {said}"
+            )
         return None
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
@@ -160,10 +174,12 @@ class AzureOpenAI(Connector):
             return (
                 ExportStream(
                     name="cost",
-                    locate=_BlobExports(place).locate if is_remote else partial(_local_exports, Path(place)),
+                    locate=azure_exports.BlobExports(place).locate
+                    if is_remote
+                    else partial(azure_exports.local_exports, Path(place)),
                     options=FormatOptions(provider=PROVIDER, meters=meters),
-                    store_api=partial(_blob_api, place) if is_remote else _same,
-                    permission=BLOB_PERMISSION,
+                    store_api=partial(azure_exports.blob_api, place) if is_remote else _same,
+                    permission=azure_exports.PERMISSION,
                 ),
             )
         query = _Query(
@@ -185,6 +201,15 @@ class AzureOpenAI(Connector):
                 lines=query.lines,
             ),
         )
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key, url = opening.secrets.get("api_key"), opening.settings.get("resource_url", "")
+        if key is None:
+            return ()
+        if not url:
+            raise ConfigError("azure_openai with --api-key-env needs --resource-url: where the batches are")
+        return (OpenAIBatches(HeaderAuth("api-key", key), PROVIDER, url, permission=BATCH_PERMISSION),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         if opening.settings["source"] == "export":
@@ -305,9 +330,11 @@ class _Query:
         if not meter.token_class:
             context.notes["unclassified"] += 1
         units = quantity(cells.get("UsageQuantity", cells.get("totalQuantity")))
-        is_tokens = meter.token_class not in ("", "provisioned_hours")
+        # The query cannot ask for the unit of measure beside resource and meter: where the name does not say it, the
+        # number of tokens is unknown.
+        is_tokens = meter.token_class not in ("", "provisioned_hours") and meter.tokens_per_unit is not None
         resource = text(cells.get("ResourceId")).lower()
-        used = units * meter.tokens_per_unit if units is not None and is_tokens else units
+        used = units * (meter.tokens_per_unit or 1) if units is not None and is_tokens else units
         return BillLine(
             kind=Kind.COST,
             start=start,
@@ -321,7 +348,7 @@ class _Query:
             is_batch=meter.is_batch,
             line_item=name,
             quantity=used,
-            unit="tokens" if is_tokens else "units" if units is not None else "",
+            unit="" if units is None else "tokens" if is_tokens else "units",
             money=None if cost is None else Dollars.read(cost).money(currency),
             dimensions={
                 key: value
@@ -377,103 +404,3 @@ def read_meters(path: Path) -> dict[str, tuple[str, str]]:
     except (KeyError, AttributeError, UnicodeDecodeError):
         raise ConfigError(f"--meters {path}: the columns are meter, model, token_class") from None
     return found
-
-
-def _local_exports(root: Path, api: Api, window: Window) -> Iterator[Export]:
-    """The newest run of each billing period below a folder, by its manifest."""
-    del api
-    found: list[tuple[Json, Path]] = []
-    for path in sorted(root.rglob("manifest.json")):
-        try:
-            found.append((obj(json.loads(path.read_text(encoding="utf-8")), str(path)), path))
-        except (OSError, ValueError) as error:
-            raise ShapeError(f"{path} is no manifest: {error}") from None
-    for period, (manifest, path) in _newest(found, window).items():
-        names = [text(blob.get("blobName")) for blob in objects(manifest.get("blobs"), f"{path}: blobs")]
-        files = [path.parent / name.rpartition("/")[2] for name in names]
-        missing = [file.name for file in files if not file.exists()]
-        if missing:
-            raise PermanentSyncError(
-                State.DEGRADED, f"{path.parent}: the manifest names {missing[0]}, which is missing"
-            )
-        yield Export(period=period, files=tuple(ExportFile(name=str(file), path=file) for file in files))
-
-
-def _newest(found: Sequence[tuple[Json, T]], window: Window) -> dict[str, tuple[Json, T]]:
-    """The run that was submitted last, for each billing period of the window."""
-    wanted = set(periods(window))
-    newest: dict[str, tuple[str, tuple[Json, T]]] = {}
-    for entry in found:
-        run = maybe_obj(entry[0].get("runInfo"))
-        period, submitted = text(run.get("startDate"))[:7], text(run.get("submittedTime"))
-        if period in wanted and (period not in newest or newest[period][0] < submitted):
-            newest[period] = (submitted, entry)
-    return {period: entry for period, (_, entry) in sorted(newest.items())}
-
-
-@dataclass(frozen=True, slots=True)
-class _BlobExports:
-    """Exports in a storage container: found by listing the manifests below the export's folder."""
-
-    address: str
-
-    def locate(self, api: Api, window: Window) -> Iterator[Export]:
-        container, root = _container(self.address)
-        found: list[tuple[Json, str]] = []
-        for name in self._names(api, container, f"{root}/" if root else ""):
-            if name.endswith("/manifest.json"):
-                response = api.send(
-                    ApiRequest(path=f"/{container}/{quote(name)}", headers=_BLOB_HEADERS, permission=BLOB_PERMISSION)
-                )
-                found.append((obj(response.document, name), name))
-        for period, (manifest, _) in _newest(found, window).items():
-            names = [text(blob.get("blobName")) for blob in objects(manifest.get("blobs"), "blobs")]
-            yield Export(
-                period=period,
-                files=tuple(
-                    ExportFile(
-                        name=name,
-                        request=ApiRequest(
-                            path=f"/{container}/{quote(name)}",
-                            reads="file",
-                            headers=_BLOB_HEADERS,
-                            permission=BLOB_PERMISSION,
-                        ),
-                    )
-                    for name in names
-                ),
-            )
-
-    def _names(self, api: Api, container: str, prefix: str) -> Iterator[str]:
-        marker = ""
-        while True:
-            params = (("restype", "container"), ("comp", "list"), ("prefix", prefix))
-            response = api.send(
-                ApiRequest(
-                    path=f"/{container}",
-                    params=(*params, *((("marker", marker),) if marker else ())),
-                    reads="bytes",
-                    headers=_BLOB_HEADERS,
-                    permission=BLOB_PERMISSION,
-                )
-            )
-            try:
-                document = ElementTree.fromstring(response.body)  # noqa: S314 - from the storage account itself
-            except ElementTree.ParseError as error:
-                raise ShapeError(f"Azure's blob list is not XML: {error}") from None
-            yield from (name.text or "" for name in document.iter("Name"))
-            following = document.findtext("NextMarker") or ""
-            if not following or following == marker:
-                return
-            marker = following
-
-
-def _container(address: str) -> tuple[str, str]:
-    path = unquote(urlsplit(address).path).strip("/")
-    container, _, root = path.partition("/")
-    return container, root
-
-
-def _blob_api(address: str, api: Api) -> Api:
-    parts = urlsplit(address)
-    return replace(api, base_url=f"{parts.scheme}://{parts.netloc}", own_hosts=())

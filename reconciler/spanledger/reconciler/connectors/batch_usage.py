@@ -1,7 +1,8 @@
-"""Usage documents of OpenAI's and Anthropic's answers, as disjoint token classes.
+"""Usage documents of OpenAI's, Anthropic's and Gemini's answers, as disjoint token classes.
 
 OpenAI counts inclusively (cached, audio and image tokens inside the input; reasoning inside the output); Anthropic's
-``input_tokens`` is the uncached part only, and its output includes thinking.
+``input_tokens`` is the uncached part only, and its output includes thinking. Gemini's prompt includes the cached
+content; thoughts and the results of tools are counted beside it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from spanledger.reconciler.documents import Json, maybe_obj, quantity
-from spanledger.semconv.usage import Usage
+from spanledger.reconciler.documents import Json, maybe_obj, quantity, text
+from spanledger.semconv.usage import Usage, known_sum
 
 _MOST: Final = Decimal(2**53)
 
@@ -62,6 +63,39 @@ def anthropic_usage(usage: Json) -> Usage:
         reasoning=thinking,
         counts={"web_searches": searches} if searches else {},
     )
+
+
+def gemini_usage(usage: Json) -> Usage:
+    """Of generated content (``usageMetadata``)."""
+    prompt, tools = count(usage.get("promptTokenCount")), count(usage.get("toolUsePromptTokenCount"))
+    cached, thoughts = count(usage.get("cachedContentTokenCount")), count(usage.get("thoughtsTokenCount"))
+    said, total = count(usage.get("candidatesTokenCount")), count(usage.get("totalTokenCount"))
+    inputs = known_sum(prompt, tools)
+    if said is None and total is not None and total == known_sum(inputs, thoughts):
+        said = 0  # nothing but thoughts: the total says so
+    given, made = _modalities(usage, "promptTokensDetails"), _modalities(usage, "candidatesTokensDetails")
+    from_cache = _modalities(usage, "cacheTokensDetails")
+    audio, image = (max(0, given.get(kind, 0) - from_cache.get(kind, 0)) or None for kind in ("AUDIO", "IMAGE"))
+    spoken, drawn = made.get("AUDIO") or None, made.get("IMAGE") or None
+    cached_audio = min(from_cache.get("AUDIO", 0), cached or 0)
+    return Usage(
+        input_uncached=_rest(inputs, cached, audio, image),
+        cache_read=None if cached is None else cached - cached_audio,
+        input_audio=audio,
+        input_image=image,
+        output_text=_rest(said, spoken, drawn),
+        reasoning=thoughts,
+        output_audio=spoken,
+        output_image=drawn,
+        counts={"cache_read_audio": cached_audio} if cached_audio else {},
+    )
+
+
+def _modalities(usage: Json, name: str) -> dict[str, int]:
+    """Tokens by modality (``AUDIO``, ``IMAGE``, ...), where the document splits them."""
+    details = usage.get(name)
+    rows = (maybe_obj(row) for row in details) if isinstance(details, list) else ()  # pyright: ignore[reportUnknownVariableType]
+    return {text(row.get("modality")).upper(): count(row.get("tokenCount")) or 0 for row in rows}
 
 
 def _first(usage: Json, *names: str) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 from spanledger.reconciler.connector import Account, Connector, ConnectorSpec, Opening, Setting
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
-from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream
+from spanledger.reconciler.files.exports import EXPORT_POLICY, Export, ExportFile, ExportStream
 from spanledger.reconciler.files.formats import FORMATS, FormatOptions
 from spanledger.reconciler.files.mapped import presets
 from spanledger.reconciler.http.api import Api
@@ -31,10 +32,19 @@ class Files(Connector):
         base_url="",
         settings=(
             Setting(name="path", help="a folder with bill files, or one file", required=True),
+            Setting(
+                name="watch",
+                help="read the path again every night; off for a bill that is imported by hand",
+                default="on",
+                choices=("on", "off"),
+            ),
             Setting(name="format", help="auto, focus, cur, azure, generic, or a preset", default="auto"),
             Setting(name="mapping", help="a mapping file (TOML) that says which column means what"),
             Setting(name="provider", help="who bills, where the rows do not say: openai, cohere, ..."),
             Setting(name="currency", help="of amounts without one: USD, EUR, ..."),
+            Setting(
+                name="decimal", help="decimal sign of numbers that can be read in two ways", choices=("", ".", ","),
+            ),
             Setting(
                 name="all_services", help="keep a cloud's rows that are no model use", default="off",
                 choices=("off", "on"),
@@ -49,7 +59,8 @@ class Files(Connector):
 
     def streams(self, opening: Opening, api: Api) -> Sequence[Stream]:
         del api
-        return self.readers(opening.settings)
+        # What was imported by hand is complete: one of its files read again would replace the months of all of them.
+        return () if opening.settings["watch"] == "off" else self.readers(opening.settings)
 
     def readers(self, settings: Mapping[str, str]) -> Sequence[Stream]:
         return (
@@ -59,6 +70,8 @@ class Files(Connector):
                 options=_options(settings),
                 store_api=_same,
                 permission="to read the folder",
+                # The folder is the whole bill: a file that is taken away takes its lines with it.
+                policy=replace(EXPORT_POLICY, by_period=False),
             ),
         )
 
@@ -80,6 +93,7 @@ def _options(settings: Mapping[str, str]) -> FormatOptions:
         mapping=Path(settings["mapping"]) if settings.get("mapping") else None,
         provider=settings.get("provider", ""),
         currency=settings.get("currency", ""),
+        decimal=settings.get("decimal", ""),
         all_services=settings["all_services"] == "on",
     )
 

@@ -26,14 +26,16 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
+from spanledger.reconciler.connectors.gemini_batches import GeminiBatches
 from spanledger.reconciler.documents import Json, ShapeError, load, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, RetryableSyncError, State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
-from spanledger.reconciler.http.auth import Auth, NoAuth
+from spanledger.reconciler.http.auth import Auth, HeaderAuth, NoAuth
 from spanledger.reconciler.http.budget import Breaker, Budget
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.http.tokens import Token, TokenAuth
 from spanledger.reconciler.meters.google import Sku, read_sku
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.secrets.secret import Redactor, Secret
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars
@@ -65,7 +67,8 @@ CHARGES: Final[Mapping[str, Charge]] = {
 }
 """``cost_type`` → charge."""
 
-_UNITS: Final = {"count": "tokens", "requests": "requests", "characters": "characters", "seconds": "seconds"}
+_COUNTED: Final[Mapping[str, str]] = {"web_searches": "searches", "map_searches": "searches", "": "count"}
+"""What a unit of ``count`` counts, where it is not tokens: by token class."""
 
 
 class Google(Connector):
@@ -96,9 +99,17 @@ class Google(Connector):
                 choices=("off", "on"),
             ),
             Setting(name="max_bytes", help="most bytes that one query may bill", default="107374182400"),
+            Setting(name="api_url", help="of the Gemini API, for batches", default="https://generativelanguage.googleapis.com"),
             Setting(name="token_url", help="where tokens come from, instead of the key's own token_uri"),
         ),
-        secrets=(SecretSetting(name="service_account_key", help="a service account's JSON key (use --...-file)"),),
+        secrets=(
+            SecretSetting(name="service_account_key", help="a service account's JSON key (use --...-file)"),
+            SecretSetting(
+                name="api_key",
+                help="a Gemini API key, to read the results of batches: exact usage of every call in them",
+                required=False,
+            ),
+        ),
         setup=(
             "In Billing > Billing export enable 'Standard usage cost' (or 'Detailed ...') to a BigQuery dataset.",
             "Create a service account under IAM & Admin > Service accounts, and a JSON key for it.",
@@ -131,6 +142,8 @@ class Google(Connector):
             return Verdict(State.PERMISSION_MISSING, False, f"BigQuery denied access; it needs {PERMISSION}: {said}")
         if reason == "notFound":
             return Verdict(State.DEGRADED, False, f"BigQuery does not find the table (or --location is wrong): {said}")
+        if reason == "bytesBilledLimitExceeded":
+            return Verdict(State.DEGRADED, False, f"the query would bill more than --max-bytes allows: {said}")
         if reason:
             return Verdict(State.DEGRADED, response.status >= 500, f"BigQuery refused the query ({reason}): {said}")
         return None
@@ -153,6 +166,11 @@ class Google(Connector):
                 lines=export.lines,
             ),
         )
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        key = opening.secrets.get("api_key")
+        return () if key is None else (GeminiBatches(HeaderAuth("x-goog-api-key", key), opening.settings["api_url"]),)
 
     def identify(self, opening: Opening, api: Api) -> Account | None:
         del api
@@ -290,7 +308,7 @@ class _Export:
             is_batch=sku.is_batch,
             line_item=credit or description,
             quantity=used,
-            unit=_UNITS.get(unit, unit) if used is not None else "",
+            unit="" if used is None else _COUNTED.get(sku.token_class, "tokens") if unit == "count" else unit,
             money=None if amount is None else Dollars.read(text(amount)).money(currency),
             charge=charge,
             dimensions={

@@ -36,16 +36,19 @@ class MistralBatches:
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         del unsettled
         there, page = replace(api, auth=self.auth), 0
+        seen: set[str] = set()
         while True:
             params = (("page", str(page)), ("page_size", str(_PAGE)), ("created_after", since.isoformat()))
             response = there.send(ApiRequest(path="/v1/batch/jobs", params=params, permission=PERMISSION))
             jobs = list(objects(obj(response.document, "Mistral's jobs").get("data") or [], "jobs"))
-            for job in jobs:
+            fresh = [job for job in jobs if text(job.get("id")) not in seen]
+            seen.update(text(job.get("id")) for job in fresh)
+            for job in fresh:
                 file = text(job.get("output_file"))
                 if text(job.get("status")) in ENDED and file:
                     ended = unix_time(job.get("completed_at") or job.get("created_at"), "completed_at")
                     yield Unit(f"{text(job.get('id'))}/{file}/{text(job.get('endpoint'))}", ended)
-            if len(jobs) < _PAGE:
+            if len(jobs) < _PAGE or not fresh:
                 return
             page += 1
 

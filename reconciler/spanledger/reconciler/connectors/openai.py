@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
 from spanledger.reconciler.connector import Account, AccountObject, Connector, ConnectorSpec, Opening, SecretSetting
+from spanledger.reconciler.connectors.lists import listed
 from spanledger.reconciler.connectors.openai_batches import OpenAIBatches
 from spanledger.reconciler.connectors.openai_line_items import LineItem, read_line_item
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, text, unix_time
@@ -210,30 +211,17 @@ class OpenAI(Connector):
     def inventory(self, opening: Opening, api: Api) -> Sequence[AccountObject]:
         del opening
         found: list[AccountObject] = []
-        for project in _list(api, "/organization/projects"):
+        for project in listed(api, "/organization/projects", cursor="after"):
             project_id = text(project.get("id"))
             found.append(
                 AccountObject("project", project_id, text(project.get("name")), "", text(project.get("status")))
             )
-            keys = _list(api, f"/organization/projects/{project_id}/api_keys")
+            keys = listed(api, f"/organization/projects/{project_id}/api_keys", cursor="after")
             found.extend(
                 AccountObject("api_key", text(key.get("id")), text(key.get("name")), text(key.get("redacted_value")))
                 for key in keys
             )
         return found
-
-
-def _list(api: Api, path: str) -> Iterator[Json]:
-    """All objects of a list endpoint (``after`` / ``has_more``, unlike usage and costs)."""
-    after = ""
-    while True:
-        params = (("limit", "100"), *((("after", after),) if after else ()))
-        document = obj(api.send(ApiRequest(path=path, params=params)).document, path)
-        yield from objects(document.get("data"), f"{path}: data")
-        last = text(document.get("last_id"))
-        if not document.get("has_more") or not last or last == after:
-            return
-        after = last
 
 
 def _usage(report: _Report) -> PagedStream:

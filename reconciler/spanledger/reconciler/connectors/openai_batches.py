@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from spanledger.reconciler.connectors.batch_usage import openai_usage
-from spanledger.reconciler.documents import Json, load, maybe_obj, obj, objects, quantity, text, unix_time
-from spanledger.reconciler.errors import RetryableSyncError, State
+from spanledger.reconciler.connectors.lists import listed
+from spanledger.reconciler.connectors.result_files import results
+from spanledger.reconciler.documents import Json, maybe_obj, quantity, text, unix_time
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.auth import Auth
 from spanledger.reconciler.http.messages import ApiRequest
@@ -30,39 +31,45 @@ _OPERATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class OpenAIBatches:
-    """Output files of finished batches. See `ObservationStream`."""
+    """Output files of finished batches, at OpenAI and at whoever took its API over. See `ObservationStream`.
+
+    Attributes:
+        auth: the ordinary key's.
+        provider: who bills, in the ledger's words.
+        base_url: where the batches are, when not where the connection's bills are.
+        newest_first: whether nothing new follows an old batch in the list.
+    """
 
     auth: Auth
+    provider: str = "openai"
+    base_url: str = ""
+    newest_first: bool = True
     name: str = "batches"
     permission: str = PERMISSION
 
     def check(self, api: Api) -> None:
-        there = replace(api, auth=self.auth)
-        there.send(ApiRequest(path="/batches", params=(("limit", "1"),), permission=PERMISSION))
+        self._there(api).send(ApiRequest(path="/batches", params=(("limit", "1"),), permission=self.permission))
 
     def units(self, api: Api, since: datetime, unsettled: Unsettled) -> Iterator[Unit]:
         del unsettled
-        there, after = replace(api, auth=self.auth), ""
-        while True:
-            params = (("limit", "100"), *((("after", after),) if after else ()))
-            response = there.send(ApiRequest(path="/batches", params=params, permission=PERMISSION))
-            document = obj(response.document, "OpenAI's batches")
-            for batch in objects(document.get("data"), "batches"):
-                if unix_time(batch.get("created_at"), "created_at") < since:
-                    return  # newest first
-                file = text(batch.get("output_file_id"))
-                if text(batch.get("status")) in ENDED and file:
-                    ended = batch.get("completed_at") or batch.get("expired_at") or batch.get("cancelled_at")
-                    instant = unix_time(ended or batch.get("created_at"), "completed_at")
-                    yield Unit(f"{text(batch.get('id'))}/{file}/{text(batch.get('endpoint'))}", instant)
-            last = text(document.get("last_id"))
-            if not document.get("has_more") or not last or last == after:
-                return
-            after = last
+        for batch in listed(self._there(api), "/batches", cursor="after", permission=self.permission):
+            if unix_time(batch.get("created_at"), "created_at") < since:
+                if self.newest_first:
+                    return
+                continue
+            file = text(batch.get("output_file_id"))
+            if text(batch.get("status")) in ENDED and file:
+                ended = batch.get("completed_at") or batch.get("expired_at") or batch.get("cancelled_at")
+                instant = unix_time(ended or batch.get("created_at"), "completed_at")
+                yield Unit(f"{text(batch.get('id'))}/{file}/{text(batch.get('endpoint'))}", instant)
 
     def observations(self, api: Api, unit: Unit) -> Iterator[Observation]:
-        there = replace(api, auth=self.auth)
-        yield from batch_answers(there, "/files/{file}/content", unit, "openai", PERMISSION)
+        yield from batch_answers(self._there(api), "/files/{file}/content", unit, self.provider, self.permission)
+
+    def _there(self, api: Api) -> Api:
+        if not self.base_url:
+            return replace(api, auth=self.auth)
+        return replace(api, auth=self.auth, base_url=self.base_url, own_hosts=())
 
 
 def batch_answers(api: Api, path: str, unit: Unit, provider: str, permission: str) -> Iterator[Observation]:
@@ -76,22 +83,9 @@ def batch_answers(api: Api, path: str, unit: Unit, provider: str, permission: st
         permission: see `ApiRequest`.
     """
     batch, file, endpoint = unit.id.split("/", 2)
-    response = api.send(ApiRequest(path=path.format(file=file), reads="file", permission=permission))
-    assert response.file is not None
-    try:
-        with response.file.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.strip():
-                    yield _observation(_answer(line), batch, f"/{endpoint.lstrip('/')}", unit.ended_at, provider)
-    finally:
-        response.file.unlink(missing_ok=True)
-
-
-def _answer(line: str) -> Json:
-    try:
-        return obj(load(line), "a batch result")
-    except ValueError:
-        raise RetryableSyncError(State.DEGRADED, "a batch's output file is cut off in the middle of a line") from None
+    request = ApiRequest(path=path.format(file=file), reads="file", permission=permission)
+    for answer in results(api, request):
+        yield _observation(answer, batch, f"/{endpoint.lstrip('/')}", unit.ended_at, provider)
 
 
 def _observation(answer: Json, batch: str, endpoint: str, ended_at: datetime, provider: str) -> Observation:

@@ -1,12 +1,15 @@
 """OpenRouter: activity per completed UTC day, model, endpoint and API key; 30 days back, no further.
 
+The report of a key that was deleted cannot be asked for any more, so the whole account's is asked for after those of
+its keys: what no key accounts for stays on the bill, without a key.
+
 ``usage`` is what OpenRouter charges. ``byok_usage_inference`` is paid to the upstream vendor with the user's own key
 and stands on that vendor's bill: it is kept as a dimension, never as OpenRouter's money.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -32,6 +35,7 @@ from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream, last_page
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
+from spanledger.semconv.money import CONTEXT
 
 PROVIDER: Final = "openrouter"
 PERMISSION: Final = "a management key (openrouter.ai > Settings > Management keys)"
@@ -47,6 +51,14 @@ _POLICY: Final = Policy(
 )
 
 
+_NUMBERS: Final = (
+    "usage", "byok_usage_inference", "requests", "prompt_tokens", "completion_tokens", "reasoning_tokens",
+    "cached_tokens",
+)  # fmt: skip
+_IDENTITY: Final = ("date", "model", "model_permaslug", "endpoint_id", "provider_name", "workspace_id")
+_NOISE: Final = Decimal("1e-9")
+
+
 class OpenRouter(Connector):
     """OpenRouter's activity report."""
 
@@ -58,7 +70,7 @@ class OpenRouter(Connector):
         settings=(
             Setting(
                 name="by_key",
-                help="one request per API key and day, so that lines carry the key",
+                help="one request more per API key and day, so that lines carry the key",
                 default="on",
                 choices=("on", "off"),
             ),
@@ -150,15 +162,16 @@ def _requests(keys: Sequence[str], today: date, window: Window) -> Iterator[ApiR
         day = window.since + timedelta(days=offset)
         if day >= today:
             return  # only completed days are answered
-        for key in keys:
+        # The account as a whole comes last: its lines are what the keys leave.
+        for key in (*(key for key in keys if key), ""):
             params = (("date", day.isoformat()), *((("api_key_hash", key),) if key else ()))
             yield ApiRequest(path="/activity", params=params, permission=PERMISSION)
 
 
 def _lines(page: Page, context: Context) -> Iterator[BillLine]:
-    del context
     api_key = next((value for name, value in page.request.params if name == "api_key_hash"), "")
-    for row in objects(obj(page.document, "OpenRouter's answer").get("data"), "data"):
+    found = objects(obj(page.document, "OpenRouter's answer").get("data"), "data")
+    for row in _counted(found, context) if api_key else _left(found, context):
         start = _day(row)
         for kind, token_class, amount, unit in _parts(row):
             yield BillLine(
@@ -180,6 +193,32 @@ def _lines(page: Page, context: Context) -> Iterator[BillLine]:
                     if row.get(name)
                 },
             )
+
+
+def _counted(found: Iterable[Json], context: Context) -> Iterator[Json]:
+    """A key's rows; what they hold is counted towards the account's."""
+    for row in found:
+        sums = context.sums.setdefault(_identity(row), dict.fromkeys(_NUMBERS, Decimal(0)))
+        for name in _NUMBERS:
+            sums[name] = CONTEXT.add(sums[name], quantity(row.get(name)) or Decimal(0))
+        yield row
+
+
+def _left(found: Iterable[Json], context: Context) -> Iterator[Json]:
+    """The account's rows without what its keys had; nothing of a row that they had entirely."""
+    for row in found:
+        sums = context.sums.pop(_identity(row), None)
+        if sums is None:
+            yield row
+            continue
+        rest = {name: CONTEXT.subtract(quantity(row.get(name)) or Decimal(0), sums[name]) for name in _NUMBERS}
+        # Both sides are floating-point sums: a difference in the last digits is none.
+        if any(abs(value) >= _NOISE for value in rest.values()):
+            yield {**row, **rest}
+
+
+def _identity(row: Json) -> tuple[str, ...]:
+    return tuple(text(row.get(name)) for name in _IDENTITY)
 
 
 def _parts(row: Json) -> Iterator[tuple[Kind, str, Decimal, str]]:

@@ -17,6 +17,7 @@ from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.auth import Auth
 from spanledger.reconciler.http.messages import ApiRequest
 from spanledger.reconciler.observations import Unit, Unsettled
+from spanledger.reconciler.streams import Page, follow
 from spanledger.reconciler.units import Ticks
 from spanledger.semconv.observation import Observation, Role
 from spanledger.semconv.usage import Usage
@@ -72,16 +73,14 @@ class XaiBatches:
 
 
 def _pages(api: Api, path: str) -> Iterator[Json]:
-    token = ""
-    seen: set[str] = set()
-    while token not in seen:
-        seen.add(token)
-        params = (("limit", "100"), *((("pagination_token", token),) if token else ()))
-        document = obj(api.send(ApiRequest(path=path, params=params, permission=PERMISSION)).document, path)
-        yield document
-        token = text(document.get("pagination_token"))
-        if not token:
-            return
+    opening = ApiRequest(path=path, params=(("limit", "100"),), permission=PERMISSION)
+    for page in follow(api, opening, _next_page):
+        yield obj(page.document, path)
+
+
+def _next_page(page: Page) -> ApiRequest | None:
+    token = text(obj(page.document, page.request.path).get("pagination_token"))
+    return replace(page.request, params=(("limit", "100"), ("pagination_token", token))) if token else None
 
 
 def _observation(kind: str, answer: Json, unit: Unit, request_id: str) -> Observation:

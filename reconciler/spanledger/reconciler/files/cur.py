@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
+from spanledger.reconciler.documents import load, maybe_obj, text
 from spanledger.reconciler.files.rows import Remarks, Skip, cell, dimensions, instant, money, month_of, number
 from spanledger.reconciler.files.tables import Row
 from spanledger.reconciler.files.units import scaled
@@ -84,7 +85,7 @@ class CurReader:
             start=instant(row, "line_item_usage_start_date"),
             end=instant(row, "line_item_usage_end_date"),
             provider=self.provider,
-            model=usage.model or service_model(cell(row, "product_product_name")),
+            model=usage.model or service_model(_product_name(row)),
             token_class=usage.token_class if charge is Charge.USAGE else "",
             project=cell(row, "line_item_usage_account_id"),
             api_key=cell(row, "line_item_iam_principal"),
@@ -111,3 +112,12 @@ class CurReader:
                 **({"scope": usage.scope} if usage.scope else {}),
             },
         )
+
+
+def _product_name(row: Row) -> str:
+    """CUR 2.0 holds the product's attributes as one map, ``product``; older reports in columns of their own."""
+    try:
+        named = maybe_obj(load(cell(row, "product") or "{}"))
+    except ValueError:
+        named = {}
+    return cell(row, "product_product_name") or text(named.get("product_name"))

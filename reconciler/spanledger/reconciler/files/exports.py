@@ -17,7 +17,7 @@ from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.files.aggregate import by_day
 from spanledger.reconciler.files.formats import FormatOptions, reader_for
 from spanledger.reconciler.files.rows import Remarks, RowError, Skip
-from spanledger.reconciler.files.tables import columns, read_rows
+from spanledger.reconciler.files.tables import columns, read_rows, sha256_of
 from spanledger.reconciler.http.api import Api
 from spanledger.reconciler.http.messages import ApiRequest
 from spanledger.reconciler.streams import Context, Page, Policy
@@ -30,6 +30,7 @@ EXPORT_POLICY: Final = Policy(
     grain=Grain.MONTH,
     final_after=timedelta(days=10),
     deep_days=(3, 7, 10),
+    by_period=True,
 )
 """The current and the previous billing period, every night."""
 
@@ -72,8 +73,17 @@ class ExportStream:
     def pull(self, api: Api, window: Window) -> Iterator[Page]:
         there = self.store_api(api)
         for export in self.locate(there, window):
+            known: dict[str, str] = {}
             for file in export.files:
-                yield from _page(there, export.period, file, api)
+                for page in _page(there, export.period, file, api):
+                    assert page.file is not None
+                    mark = sha256_of(page.file)
+                    if mark in known:
+                        raise ShapeError(
+                            f"{file.name} and {known[mark]} are the same file, which would count twice; remove one"
+                        )
+                    known[mark] = file.name
+                    yield page
 
     def reads(self, page: Page) -> bool:
         return bool(page.period)
@@ -85,7 +95,7 @@ class ExportStream:
     def _lines(self, path: Path, name: str, period: str, context: Context) -> Iterator[BillLine]:
         remarks = Remarks()
         try:
-            reader = reader_for(self.options, columns(path), name)
+            reader = reader_for(self.options, columns(path, name), name)
             for number, row in read_rows(path, name):
                 try:
                     for line in reader.read(row, remarks):

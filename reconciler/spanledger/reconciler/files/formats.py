@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.files.azure_details import AzureDetailsReader
 from spanledger.reconciler.files.cur import CurReader
 from spanledger.reconciler.files.focus import FocusReader
 from spanledger.reconciler.files.mapped import GENERIC, CsvMapping, MappedReader, presets, read_mapping
+from spanledger.reconciler.files.numbers import DECIMALS
 from spanledger.reconciler.files.rows import RowReader
 from spanledger.reconciler.files.tables import FileError
 
@@ -27,6 +29,7 @@ class FormatOptions:
         mapping: a mapping file; goes before ``format``.
         provider: who bills, in the ledger's words.
         currency: of amounts without one.
+        decimal: the decimal sign of numbers that people wrote: ``.`` or ``,``; ``""`` when nobody said.
         all_services: keep a cloud's rows that are no model use.
         meters: the user's own table of Azure's meters (see `spanledger.reconciler.meters.azure.read_meter`).
     """
@@ -35,6 +38,7 @@ class FormatOptions:
     mapping: Path | None = None
     provider: str = ""
     currency: str = ""
+    decimal: str = ""
     all_services: bool = False
     meters: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
@@ -44,8 +48,10 @@ def reader_for(options: FormatOptions, columns: Sequence[str], name: str) -> Row
 
     Raises:
         FileError: unknown format, or columns that are missing.
-        ConfigError: the mapping file is wrong.
+        ConfigError: the mapping file or the decimal sign is wrong.
     """
+    if options.decimal and options.decimal not in DECIMALS:
+        raise ConfigError(f"--decimal {options.decimal!r}: it is '.' or ','")
     reader = _choose(options, columns, name)
     present = {column.lower() if isinstance(reader, AzureDetailsReader) else column for column in columns}
     missing = [column for column in reader.required if column not in present]
@@ -97,7 +103,7 @@ def _detect(options: FormatOptions, columns: Sequence[str], known: dict[str, Csv
 
 
 def _mapped(mapping: CsvMapping, options: FormatOptions) -> MappedReader:
-    return MappedReader(mapping=mapping, provider=options.provider, currency=options.currency)
+    return MappedReader(mapping=mapping, provider=options.provider, currency=options.currency, decimal=options.decimal)
 
 
 def _focus(options: FormatOptions) -> FocusReader:

@@ -6,7 +6,6 @@ belong to the same month go in one import, or under different part names.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.files.formats import FormatOptions, reader_for
 from spanledger.reconciler.files.rows import Remarks, RowError, Skip
-from spanledger.reconciler.files.tables import columns, read_rows
+from spanledger.reconciler.files.tables import FileError, columns, read_rows, sha256_of
 from spanledger.reconciler.fx import FxRates
 from spanledger.reconciler.http.messages import ApiRequest
 from spanledger.reconciler.slices import raw_response
@@ -29,7 +28,7 @@ from spanledger.reconciler.store import BillStore, Place
 from spanledger.reconciler.streams import Page
 from spanledger.reconciler.takeover import Takeover
 from spanledger.reconciler.windows import Grain, Window, next_month
-from spanledger.semconv.money import MoneyError
+from spanledger.semconv.money import MoneyError, to_ledger
 
 FINAL_AFTER: Final = timedelta(days=10)
 """A month that ended this long ago is taken as final when the file does not say."""
@@ -38,13 +37,14 @@ STREAM: Final = "file"
 
 @dataclass(frozen=True, slots=True)
 class RowFate:
-    """What became of a row: lines, or the reason why there are none."""
+    """What became of a row: lines, or the reason why there are none. ``mark`` is the SHA-256 of its file."""
 
     file: str
     number: int
     lines: tuple[BillLine, ...] = ()
     skipped: str = ""
     error: str = ""
+    mark: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,18 +66,34 @@ def fates(paths: Sequence[Path], options: FormatOptions, remarks: Remarks) -> It
     Raises:
         FileError: a file cannot be read as a bill at all.
     """
+    marks: dict[str, str] = {}
+    names = Counter(path.name for path in paths)
     for path in paths:
-        name = path.name
+        name = str(path) if names[path.name] > 1 else path.name
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-        reader = reader_for(options, columns(path), name)
+        mark = sha256_of(path)
+        if mark in marks:
+            raise FileError(f"{name} and {marks[mark]} are the same file, which would count twice; give one of them")
+        marks[mark] = name
+        reader = reader_for(options, columns(path, name), name)
         for number, row in read_rows(path, name):
             try:
-                yield RowFate(name, number, tuple(reader.read(row, remarks)))
+                lines = tuple(reader.read(row, remarks))
+                _check_size(lines)
+                yield RowFate(name, number, lines, mark=mark)
             except Skip as skip:
                 yield RowFate(name, number, skipped=str(skip))
             except (RowError, MoneyError) as error:
                 yield RowFate(name, number, error=str(error))
+
+
+def _check_size(lines: Sequence[BillLine]) -> None:
+    """Raises `MoneyError`: a number does not fit the ledger."""
+    for line in lines:
+        amounts = [money.amount for money in (line.money, line.list_money) if money is not None]
+        for value in amounts if line.quantity is None else (*amounts, line.quantity):
+            to_ledger(value)
 
 
 def import_files(
@@ -121,7 +137,6 @@ def import_files(
         now=now,
         buffer=LineBuffer(fx or FxRates(), report.notes),
     )
-    marks = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else "" for path in paths}
     for fate in fates(paths, options, remarks):
         report.rows += 1
         if fate.skipped:
@@ -134,7 +149,7 @@ def import_files(
             month = line.slot or f"{line.start:%Y-%m}"
             is_final = _month_end(month) + FINAL_AFTER <= now.date()
             suffix = f".{index}" if index else ""
-            takeover.add(line, month, is_final=is_final, evidence=f"file:{marks[fate.file]}#{fate.number}{suffix}")
+            takeover.add(line, month, is_final=is_final, evidence=f"file:{fate.mark[:16]}#{fate.number}{suffix}")
     report.notes.update(remarks.counts)
     if report.errors:
         return report

@@ -5,6 +5,7 @@ A mapping is TOML::
     provider = "cohere"            # who bills, when no column says so
     currency = "USD"               # when no column says so
     amount_unit = "dollars"        # or "cents"
+    decimal = "."                  # or ",": the decimal sign, where a number could be read in two ways
     negate = false                 # true when charges are negative
     period = "day"                 # how long a row lasts when it has one date only: "hour", "day" or "month"
     date_format = "%d/%m/%Y"       # when dates are not ISO 8601
@@ -41,9 +42,10 @@ from typing import Any, Final, cast
 
 from spanledger.reconciler.bill_line import BillLine, Charge, Kind
 from spanledger.reconciler.errors import ConfigError
-from spanledger.reconciler.files.rows import Remarks, RowError, Skip, cell, instant, number
+from spanledger.reconciler.files.numbers import DECIMALS, HOW, NumberError, read_number
+from spanledger.reconciler.files.rows import Remarks, RowError, Skip, cell, in_utc, instant
 from spanledger.reconciler.files.tables import Row
-from spanledger.reconciler.files.units import scaled
+from spanledger.reconciler.files.units import read_unit, scaled
 from spanledger.reconciler.units import Cents, Dollars, Money
 from spanledger.reconciler.windows import next_month
 
@@ -96,6 +98,7 @@ class CsvMapping:
     provider: str = ""
     currency: str = ""
     amount_unit: str = "dollars"
+    decimal: str = ""
     negate: bool = False
     period: str = "day"
     date_format: str = ""
@@ -139,23 +142,27 @@ def parse_mapping(text: str, name: str) -> CsvMapping:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"mapping {name} is not TOML: {error}") from None
-    plain = {
-        key: str(found.pop(key))
-        for key in ("provider", "currency", "amount_unit", "period", "date_format", "token_unit")
-        if key in found
-    }
-    negate = bool(found.pop("negate", False))
+    plain: dict[str, str] = {}
+    for key in ("provider", "currency", "amount_unit", "decimal", "period", "date_format", "token_unit"):
+        value = found.pop(key, "")
+        if not isinstance(value, str):
+            raise ConfigError(f"mapping {name}: {key} is a text, in quotes")
+        if value:
+            plain[key] = value
+    negate = found.pop("negate", False)
+    if not isinstance(negate, bool):
+        raise ConfigError(f"mapping {name}: negate is true or false, without quotes")
     columns = _strings(found.pop("columns", {}), f"mapping {name}, [columns]")
     for key in columns:
         if key not in COLUMNS:
             raise ConfigError(f"mapping {name}, [columns]: {key!r} is none of {', '.join(COLUMNS)}")
     values = {
         str(column): _strings(table, f"mapping {name}, [values.{column}]")
-        for column, table in cast("dict[str, Any]", found.pop("values", {})).items()
+        for column, table in _table(found.pop("values", {}), f"mapping {name}, [values.<our column>]").items()
     }
     skip = {
-        str(column): tuple(str(word) for word in words)
-        for column, words in cast("dict[str, Any]", found.pop("skip", {})).items()
+        column: _words(words, f"mapping {name}, [skip]: {column}")
+        for column, words in _table(found.pop("skip", {}), f"mapping {name}, [skip]").items()
     }
     quantities = _strings(found.pop("quantities", {}), f"mapping {name}, [quantities]")
     kept = _strings(found.pop("dimensions", {}), f"mapping {name}, [dimensions]")
@@ -163,6 +170,8 @@ def parse_mapping(text: str, name: str) -> CsvMapping:
         raise ConfigError(f"mapping {name}: unknown key {', '.join(sorted(found))}")
     if plain.get("amount_unit", "dollars") not in ("dollars", "cents"):
         raise ConfigError(f'mapping {name}: amount_unit is "dollars" or "cents"')
+    if plain.get("decimal", ".") not in DECIMALS:
+        raise ConfigError(f'mapping {name}: decimal is "." or ","')
     if plain.get("period", "day") not in _PERIODS:
         raise ConfigError(f"mapping {name}: period is one of {', '.join(_PERIODS)}")
     return CsvMapping(
@@ -177,19 +186,40 @@ def parse_mapping(text: str, name: str) -> CsvMapping:
     )
 
 
-def _strings(table: object, where: str) -> dict[str, str]:
-    if not isinstance(table, dict):
+def _table(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise ConfigError(f"{where} must be a table of texts")
-    return {str(key): str(value) for key, value in cast("dict[str, Any]", table).items()}
+    return cast("dict[str, Any]", value)
+
+
+def _strings(table: object, where: str) -> dict[str, str]:
+    found = _table(table, where)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ConfigError(f"{where} must be a table of texts")
+    return found
+
+
+def _words(value: object, where: str) -> tuple[str, ...]:
+    words = cast("list[object]", value) if isinstance(value, list) else []
+    if not words or not all(isinstance(word, str) for word in words):
+        raise ConfigError(f'{where} must be a list of texts, like ["refunded"]')
+    return tuple(str(word) for word in words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappedReader:
-    """Reads rows by a mapping; ``provider`` and ``currency`` are the user's word where no column says."""
+    """Reads rows by a mapping.
+
+    Attributes:
+        mapping: which column means what.
+        provider, currency: the user's word where no column says.
+        decimal: the user's word on the decimal sign; goes before the mapping's.
+    """
 
     mapping: CsvMapping = GENERIC
     provider: str = ""
     currency: str = ""
+    decimal: str = ""
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -210,9 +240,10 @@ class MappedReader:
         token_class = self._text(row, "token_class")
         if charge is Charge.USAGE and not token_class and not mapping.quantities:
             remarks.note("unclassified")
-        money, list_money = self._money(row, "amount"), self._money(row, "list_amount")
-        used = _count(row, mapping.column("quantity"))
-        used, unit = scaled(used, self._text(row, "unit") or mapping.token_unit or "tokens")
+        money, list_money = self._money(row, "amount", remarks), self._money(row, "list_amount", remarks)
+        used, unit = self._count(
+            row, mapping.column("quantity"), self._text(row, "unit") or mapping.token_unit or "tokens", remarks
+        )
         kind = self._kind(row, has_money=money is not None)
         if money is None and used is None and not mapping.quantities:
             raise RowError("neither an amount nor a quantity")
@@ -242,7 +273,7 @@ class MappedReader:
             main.money, main.list_money = money, list_money
             yield main
         for name, column in mapping.quantities.items():
-            amount, amount_unit = scaled(_count(row, column), mapping.token_unit or "tokens")
+            amount, amount_unit = self._count(row, column, mapping.token_unit or "tokens", remarks)
             if amount:
                 part = line(Kind.USAGE, name)
                 part.quantity, part.unit = amount, amount_unit
@@ -274,10 +305,29 @@ class MappedReader:
         said = self._text(row, "is_batch").lower()
         return True if said in _TRUE else False if said in _FALSE else None
 
-    def _money(self, row: Row, name: str) -> Money | None:
+    def _number(self, row: Row, column: str, remarks: Remarks, *, whole: bool = False) -> Decimal | None:
+        """A number as people write it; all of them with the same decimal sign. Raises `RowError`."""
+        said = cell(row, column)
+        if not said:
+            return None
+        try:
+            value, sign = read_number(said, self.decimal or self.mapping.decimal, whole=whole)
+        except NumberError as error:
+            raise RowError(f"{column}: {error}") from None
+        if sign and remarks.decimal and sign != remarks.decimal:
+            raise RowError(f"{column}: {said!r} has another decimal sign than numbers before it ({HOW})")
+        remarks.decimal = remarks.decimal or sign
+        return value
+
+    def _count(self, row: Row, column: str, unit: str, remarks: Remarks) -> tuple[Decimal | None, str]:
+        """A quantity in single units. Raises `RowError`."""
+        known = read_unit(unit)
+        whole = known is not None and known[1] == 1
+        return scaled(self._number(row, column, remarks, whole=whole), unit)
+
+    def _money(self, row: Row, name: str, remarks: Remarks) -> Money | None:
         column = self.mapping.column(name)
-        said = cell(row, column).replace("$", "").replace("€", "").replace(",", "").strip()
-        amount = number({column: said}, column)
+        amount = self._number(row, column, remarks)
         if amount is None:
             return None
         currency = self._text(row, "currency") or self.currency or self.mapping.currency
@@ -309,17 +359,17 @@ class MappedReader:
         said = cell(row, column)
         if not said:
             raise RowError(f"{column} is empty")
-        if self.mapping.date_format:
-            try:
-                found = datetime.strptime(said, self.mapping.date_format)  # noqa: DTZ007 - the zone is set below
-            except ValueError:
-                raise RowError(f"{column}: {said!r} does not fit date_format {self.mapping.date_format!r}") from None
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        if said.isdecimal() and len(said) >= 10:
-            return datetime.fromtimestamp(int(said), UTC)
-        return instant({column: said}, column)
-
-
-def _count(row: Row, column: str) -> Decimal | None:
-    """A quantity as people write it, with separators between thousands. Raises `RowError`."""
-    return number({column: cell(row, column).replace(",", "")}, column)
+        form = self.mapping.date_format
+        try:
+            if form:
+                return in_utc(datetime.strptime(said, form))  # noqa: DTZ007 - the zone is set there
+            if said.isdecimal() and len(said) >= 10:
+                # Unix seconds, or milliseconds where the digits are too many for seconds.
+                return in_utc(datetime.fromtimestamp(int(said) / (1000 if len(said) >= 13 else 1), UTC))
+        except (ValueError, OverflowError, OSError):
+            why = f"does not fit date_format {form!r}" if form else "is no time of a bill"
+            raise RowError(f"{column}: {said!r} {why}") from None
+        try:
+            return instant({column: said}, column)
+        except RowError as error:
+            raise RowError(f"{error}; other dates need a mapping with date_format") from None

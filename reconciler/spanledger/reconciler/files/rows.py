@@ -24,9 +24,15 @@ class Skip(Exception):  # noqa: N818 - not an error: the row is somebody else's
 
 @dataclass(slots=True)
 class Remarks:
-    """What a reader noticed, by kind."""
+    """What a reader noticed, by kind.
+
+    Attributes:
+        counts: how often each.
+        decimal: the decimal sign that the numbers of the files have shown so far.
+    """
 
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    decimal: str = ""
 
     def note(self, kind: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -84,10 +90,16 @@ def instant(row: Row, *names: str) -> datetime:
     """A time; without a zone it is UTC. Raises `RowError`."""
     said = cell(row, *names)
     try:
-        found = datetime.fromisoformat(said.replace("/", "-") if "T" not in said else said)
+        return in_utc(datetime.fromisoformat(said.replace("/", "-") if "T" not in said else said))
     except ValueError:
         raise RowError(f"{names[0]}: {said!r} is not a time like 2026-11-01T00:00:00Z") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A time in UTC; without a zone it is UTC already. Raises `ValueError`: not from 2000 to 2199, so no bill's."""
+    if not 2000 <= moment.year < 2200:
+        raise ValueError(f"{moment.year} is no year of a bill")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def month_of(moment: datetime) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -28,6 +31,12 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _ZIP: Final = b"PK\x03\x04"
 _PARQUET: Final = b"PAR1"
+_PDF: Final = b"%PDF"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_WORKBOOK: Final = "[Content_Types].xml"
+"""Every spreadsheet of today is an archive with this file."""
+_SEPARATOR_NOTE: Final = re.compile(r"sep=.", re.I)
+"""A first line for spreadsheets, that says which sign separates the cells."""
 _BATCH_ROWS: Final = 8192
 
 Row = dict[str, str]
@@ -49,31 +58,53 @@ def read_rows(path: Path, name: str = "") -> Iterator[tuple[int, Row]]:
         FileError: no such file, an unknown format, a broken row.
     """
     name = name or str(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
+    with _readable(name):
+        magic = _magic(path, name)
         if magic == _PARQUET:
-            yield from _parquet_rows(path)
+            yield from _parquet_rows(path, name)
         else:
             with _text(path, magic, name) as text:
                 yield from _text_rows(text, name)
-    except (OSError, EOFError, zstandard.ZstdError, zipfile.BadZipFile) as error:
+
+
+def columns(path: Path, name: str = "") -> tuple[str, ...]:
+    """The columns of a file; those of the first row for JSON lines. See `read_rows`."""
+    name = name or path.name
+    with _readable(name):
+        magic = _magic(path, name)
+        if magic == _PARQUET:
+            with _parquet(path, name) as file:
+                return tuple(str(column) for column in file.schema_arrow.names)
+        with _text(path, magic, name) as text:
+            first = _first_line(text, name)
+            if first.lstrip().startswith("{"):
+                return tuple(_json_row(first, 1, name))
+            return tuple(_header(next(csv.reader([first], delimiter=_delimiter(first))), name))
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's content, in hex. Raises `FileError`."""
+    with _readable(path.name), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _readable(name: str) -> Generator[None]:
+    """What libraries say about broken files, as `FileError`."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, csv.Error) as error:
         raise FileError(f"{name} cannot be read: {error}") from None
-    except UnicodeDecodeError:
-        raise FileError(f"{name} is not UTF-8 text; save it as CSV (UTF-8)") from None
+    except UnicodeError:
+        raise FileError(f"{name} is not UTF-8 or UTF-16 text; save it as CSV (UTF-8)") from None
 
 
-def columns(path: Path) -> tuple[str, ...]:
-    """The columns of a file; those of the first row for JSON lines. Raises `FileError`."""
+def _magic(path: Path, name: str) -> bytes:
     with path.open("rb") as file:
         magic = file.read(4)
-    if magic == _PARQUET:
-        return tuple(str(column) for column in _parquet(path).schema_arrow.names)
-    with _text(path, magic, path.name) as text:
-        first = _first_line(text, path.name)
-        if first.lstrip().startswith("{"):
-            return tuple(_json_row(first, 1, path.name))
-        return tuple(_header(next(csv.reader([first], delimiter=_delimiter(first))), path.name))
+    if magic == _PDF:
+        raise FileError(f"{name} is a PDF; import the CSV that goes with the invoice")
+    return magic
 
 
 @contextmanager
@@ -87,13 +118,17 @@ def _text(path: Path, magic: bytes, name: str) -> Generator[IO[str], None, None]
         elif magic == _ZIP:
             archive = zipfile.ZipFile(raw)
             members = [member for member in archive.namelist() if not member.endswith("/")]
+            if _WORKBOOK in members:
+                raise FileError(f"{name} is a spreadsheet; save its sheet as CSV (UTF-8)")
             if len(members) != 1:
                 raise FileError(f"{name} is an archive of {len(members)} files; unpack it and give the files")
             stream = archive.open(members[0])
         else:
             stream = raw
-        # utf-8-sig drops the byte order mark that spreadsheets write.
-        yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+        packed = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("Any", stream))
+        # Spreadsheets write a byte order mark: utf-8-sig and utf-16 drop it.
+        encoding = "utf-16" if packed.peek(2)[:2] in _UTF16 else "utf-8-sig"
+        yield io.TextIOWrapper(packed, encoding=encoding, newline="")
 
 
 def _text_rows(text: IO[str], name: str) -> Iterator[tuple[int, Row]]:
@@ -106,7 +141,9 @@ def _text_rows(text: IO[str], name: str) -> Iterator[tuple[int, Row]]:
 
 def _first_line(text: IO[str], name: str) -> str:
     for line in text:
-        if line.strip():
+        if line.lstrip().startswith("["):
+            raise FileError(f"{name} is a JSON array; write one object per line (jq -c '.[]')")
+        if line.strip() and not _SEPARATOR_NOTE.fullmatch(line.strip()):
             return line
     raise FileError(f"{name} is empty")
 
@@ -162,20 +199,23 @@ def _json_row(line: str, number: int, name: str) -> Row:
     return {column: cell_text(value) for column, value in cast("dict[str, Any]", found).items()}
 
 
-def _parquet(path: Path) -> Any:
-    return cast("Any", import_module("pyarrow.parquet")).ParquetFile(path)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    number = 0
-    file = _parquet(path)
+@contextmanager
+def _parquet(path: Path, name: str) -> Generator[Any]:
+    broken = cast("Any", import_module("pyarrow")).ArrowException
     try:
+        with cast("Any", import_module("pyarrow.parquet")).ParquetFile(path) as file:
+            yield file
+    except broken as error:
+        raise FileError(f"{name} is no whole Parquet file: {' '.join(str(error).split())}") from None
+
+
+def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, Row]]:
+    number = 0
+    with _parquet(path, name) as file:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             for row in batch.to_pylist(maps_as_pydicts="lossy"):
                 number += 1
                 yield number, {str(column): cell_text(value) for column, value in row.items()}
-    finally:
-        file.close()
 
 
 def cell_text(value: object) -> str:

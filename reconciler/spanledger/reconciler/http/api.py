@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import os
 import random
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +27,8 @@ from spanledger.reconciler.secrets.secret import Redactor
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 3
 _MAX_EXCERPT = 300
+_MAX_PAGE = 4096
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.I | re.S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +284,17 @@ def excerpt(response: ApiResponse) -> str:
         or body.get("Message")
     )
     if not said:
-        said = response.body[:_MAX_EXCERPT].decode("utf-8", "replace")
+        said = response.body[:_MAX_PAGE].decode("utf-8", "replace")
+        if said.lstrip().lower().startswith(("<!doctype html", "<html")):
+            said = _title(said)
     said = " ".join(said.split())
     return said[:_MAX_EXCERPT] or "no further words"
+
+
+def _title(page: str) -> str:
+    """What an error page of a gateway says in short: its title."""
+    match = _TITLE.search(page)
+    return f"a web page, {html.unescape(match[1]).strip()!r}" if match else "a web page"
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import httpx
 
+from spanledger.reconciler.errors import ConfigError
 from spanledger.reconciler.secrets.secret import Secret
 
 
@@ -47,6 +48,13 @@ class HeaderAuth:
     """A long-lived key in a header: ``Authorization: Bearer <key>``, ``x-api-key: <key>``."""
 
     def __init__(self, header: str, key: Secret, *, prefix: str = "", others: Mapping[str, str] | None = None) -> None:
+        """Raises `ConfigError`: the key holds a character that no key has."""
+        odd = next((place for place, letter in enumerate(key.reveal(), 1) if not "!" <= letter <= "~"), 0)
+        if odd:
+            raise ConfigError(
+                f"the key has a space, line break or special character at position {odd}, which no key has: "
+                "copy it again, the key alone"
+            )
         self._header = header
         self._key = key
         self._prefix = prefix

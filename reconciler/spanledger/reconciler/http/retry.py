@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
+"""Beside everything from 500 on: the SDKs' own rule, which covers what stands before a provider (520 to 527, 529)."""
 
 _AZURE_SUFFIX: Final = "-retry-after"
 
@@ -39,17 +40,17 @@ def asks_to_retry(status: int, headers: Mapping[str, str]) -> bool:
     said = headers.get("x-should-retry", "").lower()
     if said in ("true", "false"):
         return said == "true"
-    return status in RETRYABLE_STATUS
+    return status in RETRYABLE_STATUS or status >= 500
 
 
 def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that the server asks to wait; ``None`` when it does not say.
+    """Seconds that the server asks to wait; ``None`` when it does not say, or says 0: then the back-off decides.
 
     An HTTP-date is measured against the server's own ``Date``, so that a wrong clock on either side does no harm.
     """
     waits: list[float] = []
     milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
+    if milliseconds:
         return milliseconds / 1000
     plain = headers.get("retry-after", "")
     if plain:
@@ -63,7 +64,7 @@ def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
             wait = _seconds(value)
             if wait is not None:
                 waits.append(wait)
-    return max(waits) if waits else None
+    return max(waits, default=0.0) or None
 
 
 def _seconds(value: str) -> float | None:

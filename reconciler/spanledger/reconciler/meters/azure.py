@@ -24,8 +24,8 @@ class Meter:
     deployment: str = ""
     """``global``, ``data_zone`` or ``regional``."""
     context: str = ""
-    tokens_per_unit: Decimal = Decimal(1000)
-    """Older meters count thousands of tokens; newer ones say ``1M``."""
+    tokens_per_unit: Decimal | None = None
+    """Older meters say ``Tokens`` and count thousands, newer ones say ``1M``; some say neither (``... Inp Std Gl``)."""
 
 
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -106,5 +106,5 @@ def read_meter(name: str, overrides: Mapping[str, tuple[str, str]] | None = None
         is_batch="batch" in said if token_class else None,
         deployment=said.get("deployment", ""),
         context=said.get("context", ""),
-        tokens_per_unit=Decimal(said.get("unit", "1000")),
+        tokens_per_unit=Decimal(said["unit"]) if "unit" in said else None,
     )
