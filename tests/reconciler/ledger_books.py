@@ -54,9 +54,17 @@ class Books:
     def close(self) -> None:
         self.client.close()
 
-    def calls(self, org: str, *, count: int, project: str = "web", team: str = "search", day: int = 0) -> None:
+    def calls(
+        self,
+        org: str,
+        *,
+        count: int,
+        project: str = "web",
+        team: str = "search",
+        day: int = 0,
+        model: str = "gpt-4o-2024-08-06",
+    ) -> None:
         """Calls of one million input tokens and a hundred thousand output tokens each."""
-        model = "gpt-4o-2024-08-06"
         start = int((DAY + timedelta(days=day, hours=12)).timestamp()) * 10**9
         self._ledger.ingest(
             [

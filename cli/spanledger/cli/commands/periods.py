@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spanledger.cli import options, output
+from spanledger.cli import options, output, pricing
 from spanledger.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ def close(
     force: Annotated[
         bool, options.option("--force", "Close although days are missing or may still be restated.")
     ] = False,
+    prices: pricing.Prices = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
 ) -> None:
     """Freeze a period: its tie-out and shares become a hash-chained statement, printed as one line of JSON."""
     key = _key(signing_key_file)
-    with _periods(org, data, clickhouse) as periods:
+    with _periods(org, data, clickhouse, prices) as periods:
         statement = periods.close(_period(period), today=datetime.now(UTC).date(), key=key, force=force)
     output.say(statement.to_json())
 
@@ -59,13 +60,14 @@ def reopen(
 
 
 def list_(
+    prices: pricing.Prices = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
     json: options.Json = False,
 ) -> None:
     """The log of closings, and what was restated since."""
-    with _periods(org, data, clickhouse) as periods:
+    with _periods(org, data, clickhouse, prices) as periods:
         log = periods.log()
         restated = periods.restatements(datetime.now(UTC).date())
     rows = [[e.number, e.period, e.action, e.reason, e.recorded_at, e.statement.digest] for e in log]
@@ -133,15 +135,16 @@ def verify(
 
 
 @contextmanager
-def _periods(org: str, data: Path, clickhouse: str) -> Generator[Periods]:
+def _periods(org: str, data: Path, clickhouse: str, prices: Path | None = None) -> Generator[Periods]:
     from spanledger.cli import access
     from spanledger.reconciler.clock import SystemClock
     from spanledger.reconciler.closing.periods import Periods, PeriodStateError
     from spanledger.reconciler.tieout.model_names import ModelNames
 
+    names = ModelNames.of(pricing.contracts(prices), org)
     with access.client(data, clickhouse) as client, access.readable_errors():
         try:
-            yield Periods(client, SystemClock(), ModelNames(), org)
+            yield Periods(client, SystemClock(), names, org)
         except PeriodStateError as error:
             raise UserError(str(error)) from error
 
