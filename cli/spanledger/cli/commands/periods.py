@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from spanledger.reconciler.closing.periods import Periods
+    from spanledger.reconciler.statements import Statement
     from spanledger.reconciler.tieout.run import Period
 
 SigningKey = Annotated[
@@ -117,13 +118,13 @@ def verify(
     clickhouse: options.ClickHouse = "",
 ) -> None:
     """Check hashes, order and signatures. With files it needs neither a store nor a server."""
-    from spanledger.reconciler.statements import StatementError, parse
+    from spanledger.reconciler.statements import StatementError
     from spanledger.reconciler.statements import verify as verify_chain
 
     trusted = frozenset(trusted_key) if trusted_key else None
     try:
         if files:
-            chain = [parse(line) for file in files for line in _lines(file)]
+            chain = [_statement(file, number, line) for file in files for number, line in _lines(file)]
             verify_chain(chain, trusted_keys=trusted)
             count = len(chain)
         else:
@@ -131,7 +132,7 @@ def verify(
                 count = periods.verify(trusted_keys=trusted)
     except StatementError as error:
         raise UserError(str(error)) from error
-    output.say(f"{count} statements verified")
+    output.say(f"{count} statement{'' if count == 1 else 's'} verified")
 
 
 @contextmanager
@@ -158,11 +159,25 @@ def _period(text: str) -> Period:
         raise UserError(str(error)) from error
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines of a file that hold something, with their numbers."""
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}") from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise UserError(f"{file} holds no statement: nothing was verified")
+    return lines
+
+
+def _statement(file: Path, number: int, line: str) -> Statement:
+    from spanledger.reconciler.statements import StatementError, parse
+
+    try:
+        return parse(line)
+    except StatementError as error:
+        raise UserError(f"{file}:{number}: {error}") from error
 
 
 def _key(file: Path | None) -> Ed25519PrivateKey | None:
