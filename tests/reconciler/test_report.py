@@ -17,7 +17,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from report_books import CREDIT, Books
 
-from spanledger.cli import access
+from spanledger.cli import access, output
 from spanledger.cli.app import run
 from spanledger.exporters.readings import sql
 from spanledger.ledger.client import StoreTarget, connect
@@ -166,6 +166,24 @@ def test_the_terminal_shows_tables_and_bars(store: Path, capsys: pytest.CaptureF
         "--discount 4% --from 2026-09-04",
     ):  # fmt: skip
         assert words in " ".join(out.split()) or words in out, words
+
+
+def test_a_narrow_terminal_shows_every_value_whole(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """What does not fit into a table of that width is shown line by line, nothing is cut or broken into scraps."""
+    monkeypatch.setattr(output, "WIDTH", 60)
+    run(["report", "variance", "--period", "2026-09-04", "--data", str(store), "--org", "docs"])
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines() if not line.startswith("  note:")) <= 80
+    for words in (
+        "  billed USD  108.84",
+        "  connection  prod",
+        "  name        playground",
+        "  residual    rate_difference",
+    ):
+        assert words in out
+    assert "coverage    96.14 %" in out
 
 
 def test_csv_holds_one_part_and_defuses_formulas(store: Path, capsys: pytest.CaptureFixture[str]):

@@ -264,9 +264,10 @@ def _rate_words(group: Sequence[Finding], place: str, first: date) -> tuple[str,
     show = f"spanledger prices implied --model {quote(largest.dims.model)} --since {first}"
     percent = ((billed / booked - 1) * 100).quantize(_CENT) if booked else None
     if not billed:
-        return what, f"free of charge: a free tier, or tokens for shared data? {show} prints the override"
+        return what, f"free of charge: a free tier, or tokens for shared data? {show} shows since when"
     if percent is not None and percent < 0:
-        return what, f"a contract discount of {text(-percent)} % since {first}? {show} prints the override"
+        discount = f"a contract discount of {text(-percent)} % since {first}?"
+        return what, f"{discount} {show} shows it, and the override while it lasts"
     return what, f"a price change? {show} shows since when"
 
 
