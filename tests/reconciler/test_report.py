@@ -216,8 +216,8 @@ def test_interrupted_calls_stay_between_bounds_until_the_bill_is_final(store: Pa
 def test_bad_bills_are_said_in_plain_lines(store: Path, capsys: pytest.CaptureFixture[str]):
     out = report(store, capsys, "--period", "2026-09-02..2026-09-03", org="odd")
     for words in (
-        "lines in EUR are left out: no exchange rate is known for their days",
-        "1 usage lines are negative",
+        "line in EUR is left out: no exchange rate is known for their days",
+        "1 usage line is negative",
         "2026-09-02 were never synced: spanledger sync --since 2026-09-02",
         "`copy` and `prod` bill the same 2 lines, $3.5: one invoice twice? spanledger connections remove prod",
     ):

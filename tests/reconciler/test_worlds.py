@@ -695,7 +695,7 @@ def test_odd_bills_are_said():
     result = solve(world)
     assert not result.is_incomplete
     assert "the bill is in EUR and USD: converted to US dollars at each day's rate" in result.problems
-    assert any(problem.startswith("1 usage lines are negative ($-0.75 in all)") for problem in result.problems)
+    assert any(problem.startswith("1 usage line is negative ($-0.75 in all)") for problem in result.problems)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -312,13 +312,18 @@ def _coverage(billed: Sequence[Billed], findings: Sequence[Finding]) -> Decimal 
     return max(_ZERO, min(Decimal(1), (usage - missed) / usage))
 
 
+def _many(number: int, noun: str, of: str = "") -> str:
+    of = f" {of}" if of else ""
+    return f"1 {noun}{of} is" if number == 1 else f"{number} {noun}s{of} are"
+
+
 def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequence[Billed]) -> tuple[str, ...]:
     problems: list[str] = []
     foreign = sorted({row.currency for row in rows if row.without_rate})
     if foreign:
-        lines = sum(row.without_rate for row in rows)
+        lines, of = sum(row.without_rate for row in rows), f"in {', '.join(foreign)}"
         problems.append(
-            f"{lines} lines in {', '.join(foreign)} are left out: no exchange rate is known for their days; "
+            f"{_many(lines, 'line', of)} left out: no exchange rate is known for their days; "
             "spanledger bills rates FILE, then spanledger bills reparse"
         )
     currencies = sorted({row.currency for row in rows if row.kind == "cost" and row.amount_usd is not None})
@@ -329,13 +334,14 @@ def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequenc
     if not billed:
         problems.append("the bill is empty here: the provider charged nothing, or nothing was synced")
     negative = [
-        row.amount_usd
+        (row.lines, row.amount_usd)
         for row in rows
         if row.kind == "cost" and row.charge == "usage" and row.amount_usd is not None and row.amount_usd < 0
     ]
     if negative:
+        lines, amount = sum(lines for lines, _ in negative), sum(amount for _, amount in negative)
         problems.append(
-            f"{len(negative)} usage lines are negative (${sum(negative):.2f} in all): corrections that the provider "
-            "books as usage; taken off where they say how many tokens, else counted as credits"
+            f"{_many(lines, 'usage line')} negative (${amount:.2f} in all): corrections that "
+            "the provider books as usage; taken off where they say how many tokens, else counted as credits"
         )
     return tuple(problems)
