@@ -15,10 +15,11 @@ from spanledger.reconciler.allocation import Allocated, OwnedUse, Owner, allocat
 from spanledger.reconciler.reporting.spend import DIMENSIONS, OF_CALLS
 from spanledger.reconciler.reporting.sql import load
 from spanledger.reconciler.tieout.bill import billed_items, tier
+from spanledger.reconciler.tieout.grain import Grain
 from spanledger.reconciler.tieout.items import Charge, Dims
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.read import Account, TieOutReader
-from spanledger.reconciler.tieout.run import Period, by_whole_periods
+from spanledger.reconciler.tieout.run import Period
 from spanledger.reconciler.windows import midnight
 
 _OVERHEAD = frozenset({Charge.CREDIT, Charge.TAX, Charge.UNMATCHED})
@@ -72,8 +73,9 @@ def allocations(
     found: dict[str, list[Allocated]] = {}
     for account in reader.accounts(period.start, period.end):
         bill = reader.billed(account, period.start, period.end)
-        rows, used = by_whole_periods(bill, _uses(client, org_id, account, period, names, by), period)
-        billed = [item for item in billed_items(rows, names) if period.start <= item.dims.day < period.end]
+        grain = Grain.of(bill, period.start, period.end, names.family)
+        used = grain.used(_uses(client, org_id, account, period, names, by))
+        billed = [item for item in billed_items(grain.rows(bill), names) if period.start <= item.dims.day < period.end]
         found[account.connection] = allocate(used, billed, width=len(by))
     return found
 

@@ -262,7 +262,7 @@ class PriceBook:
         for provider in {rule.scope.provider for rule in rules}:
             for word in [provider] if provider else base.providers:
                 scopes = [rule.scope for rule in rules if rule.scope.provider in ("", word)]
-                named = sorted({scope.model for scope in scopes if not set("*?[") & set(scope.model)})
+                named = sorted({scope.model for scope in scopes if scope.is_one_name})
                 owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
                 for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
                     if not any(scope.covers((model,), word, org, project) for scope in scopes):
