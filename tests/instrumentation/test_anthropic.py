@@ -343,3 +343,16 @@ def test_what_the_provider_fetched(on: Any, clients: Any, provider: Any, reply: 
     assert on.usage() == {"input_uncached": 10, "output_text": 5, "count.web_searches": 3, "count.web_fetches": 2}
     # 10 x 1 + 5 x 5 USD a million, and 3 searches x 10 USD a thousand
     assert on.attributes()["spanledger.cost.total"] == "0.030035"
+
+
+def test_iterations_of_other_models_are_noted(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    told = {"input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    iterations = [
+        {"type": "message", **told},
+        {"type": "advisor_message", "model": "claude-opus-4-5", **told},
+        {"type": "fallback_message", "model": "claude-sonnet-4-5", **told},
+    ]
+    provider.replies.append(reply(message(usage={**MESSAGE_USAGE, "iterations": iterations})))
+    clients.anthropic().beta.messages.create(**REQUEST)
+    assert on.usage() == MESSAGE_CLASSES
+    assert on.attributes()["spanledger.notes"] == ("advisor_not_counted", "fallback_model:claude-sonnet-4-5")

@@ -691,7 +691,7 @@ def test_the_model_that_a_prompt_router_chose(on: Any, provider: Any, reply: Any
     attributes = on.attributes()
     assert attributes["gen_ai.request.model"] == ROUTER
     assert attributes["gen_ai.response.model"] == CHOSEN
-    assert attributes["spanledger.cost.status"] == "list"
+    assert float(attributes["spanledger.cost.total"]) > 0
 
 
 @pytest.mark.parametrize(

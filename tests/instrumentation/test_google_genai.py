@@ -461,6 +461,42 @@ def test_a_batchs_answers(on: Any, gemini: Gemini, provider: Any, reply: Any) ->
         assert span.start_time == 1_795_168_800_000_000_000
 
 
+def file_reply(reply: Any, body: bytes) -> Any:
+    class File(reply):  # type: ignore[misc]
+        content_type = "application/octet-stream"
+
+        def body(self) -> bytes:
+            return body
+
+    return File()
+
+
+def test_the_answers_in_a_batchs_file(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    lines = [
+        {"key": "a", "response": answer(responseId="resp-1")},
+        {"key": "b", "error": {"code": 8, "message": "no"}},
+        {"key": "c", "response": {name: value for name, value in answer().items() if name != "responseId"}},
+    ]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    provider.replies.append(file_reply(reply, body))
+    assert gemini.call(gemini.client(), lambda half: half.files.download(file="files/out-1")) == body
+    first, second = on.spans()
+    assert first.attributes["gen_ai.response.id"] == "resp-1"
+    assert second.attributes["gen_ai.response.id"] == "files/out-1/c"
+    for span in (first, second):
+        assert span.attributes["spanledger.is_batch"] is True
+        assert span.attributes["gen_ai.usage.input_tokens"] == 1200
+        # 1000 x 0.15 + 200 x 0.03 + 100 x 1.25 USD a million
+        assert span.attributes["spanledger.cost.total"] == "0.000281"
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00\x01" * 500, b'{"response": broken', b'{"name": "x"}\n'])
+def test_other_files_are_left_alone(on: Any, gemini: Gemini, provider: Any, reply: Any, body: bytes) -> None:
+    provider.replies.append(file_reply(reply, body))
+    assert gemini.call(gemini.client(), lambda half: half.files.download(file="files/out-1")) == body
+    assert on.spans() == []
+
+
 def test_what_is_not_billed_makes_no_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
     provider.replies.append(reply({"totalTokens": 5}))
     got = gemini.call(gemini.client(), lambda half: half.models.count_tokens(model=MODEL, contents="sky"))

@@ -238,3 +238,14 @@ def test_a_decision(on: Any, clients: Any, style: Any, provider: Any, reply: Any
     assert on.span().name == "classification gpt-6-luna"
     assert on.usage() == RESPONSE_CLASSES
     assert "openai.api.type" not in on.attributes()
+
+
+def test_tools_whose_price_answers_do_not_tell(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    used = [
+        {"type": "image_generation_call", "id": "i", "status": "completed", "result": "AA=="},
+        {"type": "code_interpreter_call", "id": "c", "status": "completed", "container_id": "cntr_1", "code": "1"},
+    ]
+    provider.replies.append(reply(response(output=used)))
+    clients.openai().responses.create(**REQUEST)
+    assert on.usage() == RESPONSE_CLASSES
+    assert on.attributes()["spanledger.notes"] == ("image_tool_not_counted", "code_interpreter_not_counted")

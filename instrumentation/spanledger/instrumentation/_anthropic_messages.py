@@ -96,6 +96,9 @@ def _read_usage(answer: Answer) -> Counted:
             counted = {name: known_sum(count, _classes(known).get(name)) for name, count in counted.items()}
         elif known.get("type") == "advisor_message":
             notes.append("advisor_not_counted")  # another model's tokens, at that model's rates
+        elif known.get("type") == "fallback_message":
+            # The totals hold the tokens of the model that declined as well, which has rates of its own.
+            notes.append(f"fallback_model:{text(known.get('model'))[:60]}")
     used = fields(usage.get("server_tool_use"))
     counts = {name: count for told, name in _BILLED_PER_USE if (count := integer(used.get(told)))}
     region = text(usage.get("inference_geo"))

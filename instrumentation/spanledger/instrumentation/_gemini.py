@@ -329,6 +329,24 @@ def _read_batch(body: bytes) -> Iterator[tuple[Endpoint, Answer, int]]:
         yield BATCHED, answer, _nanoseconds(text(told.get("createTime")))
 
 
+def read_results(body: bytes, *, file: str) -> Iterator[tuple[Endpoint, Answer, int]]:
+    """The answers in a batch's file of results; nothing for any other file. One without an id is known by its key."""
+    if not body.startswith(b"{") or b'"response"' not in body:
+        return
+    for line in body.splitlines():
+        try:
+            known = fields(json.loads(line))
+        except ValueError:
+            return  # no file of results
+        document = fields(known.get("response"))
+        if "usageMetadata" not in document or "candidates" not in document:
+            continue  # it failed, and is not billed
+        answer = _read_response(document)
+        answer.id = answer.id or f"{file}/{text(known.get('key'))}"
+        answer.is_batch = True
+        yield BATCHED, answer, 0
+
+
 def _nanoseconds(moment: str) -> int:
     """Since the epoch, of an RFC 3339 text; 0 when it is none."""
     try:

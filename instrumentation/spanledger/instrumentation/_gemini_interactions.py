@@ -215,7 +215,7 @@ class _Hooks(Retried):
             return None
         owner = instance.sdk_configuration
         known = fields(owner)
-        body = fields(json.loads(request.content)) if request.method == "POST" else {}
+        body: Mapping[str, Any] = fields(json.loads(request.content)) if request.method == "POST" else {}
         model = text(body.get("model")).removeprefix("models/")
         # The client that sends is the application's, and has its labels; the configuration is the SDK's own.
         sender = known.get("client") or known.get("async_client") or owner

@@ -91,6 +91,10 @@ def _read_unwritten(response: Document) -> Answer:
     return answer
 
 
+def _read_answered(response: Document) -> Answer:
+    return _with_tier(responses.RESPONSES.read_response(response))
+
+
 # Document recognition
 
 
@@ -304,10 +308,6 @@ CONVERSATION: Final = Endpoint(
     output_messages=_conversation_said,
 )
 RESULTS: Final = replace(EMBEDDINGS, input_messages=None, read_item=read_result, starts_late=True)
-RESPONSES: Final = replace(
-    responses.RESPONSES,
-    read_response=lambda response: _with_tier(responses.RESPONSES.read_response(response)),
-    attributes={},
-)
+RESPONSES: Final = replace(responses.RESPONSES, read_response=_read_answered, attributes={})
 SPEECH: Final = replace(media.SPEECH, read_usage=read_usage)
 TRANSCRIPTIONS: Final = replace(media.TRANSCRIPTIONS, read_usage=_heard)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from types import MappingProxyType
@@ -84,6 +84,8 @@ class GoogleGenAI:
             ("async_request_streamed", hooks.async_request_streamed),
         ):
             hooks.wrap(senders, "BaseApiClient", method, wrapper)
+        hooks.wrap(senders, "BaseApiClient", "download_file", hooks.download)
+        hooks.wrap(senders, "BaseApiClient", "async_download_file", hooks.download_async)
         sessions = sys.modules.get(f"{module.__name__}.live")
         hooks.wrap(sessions, "AsyncLive", "connect", hooks.session)
         hooks.wrap(sessions, "AsyncSession", "_receive", hooks.received)
@@ -132,6 +134,19 @@ class _Hooks(MethodHooks):
         except Exception as error:
             self.in_attempts(_keep, error)
             raise
+
+    def download(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A file is downloaded, which may hold a batch's answers."""
+        return self.send(self.begin(self._start_download, instance, args, kwargs), wrapped, args, kwargs)
+
+    async def download_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self.begin(self._start_download, instance, args, kwargs)
+        return await self.send_async(call, wrapped, args, kwargs)
+
+    def _start_download(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        file = text(args[0] if args else kwargs.get("path")).partition(":")[0]
+        endpoint = replace(gemini.BATCH, read_items=partial(gemini.read_results, file=file))
+        return self.recorder.begin(endpoint, client, self._facts(client, ""), {})
 
     @asynccontextmanager
     async def _open_session(
@@ -206,6 +221,8 @@ class _Hooks(MethodHooks):
             return watcher(answer, call, self.reader(call))
         if call.endpoint.read_items is None:
             self.reader(call).feed(answer)
+        elif not hasattr(answer, "body"):  # a file, or nothing: the SDK wrote it to a place of the application's
+            call.document = answer if isinstance(answer, bytes) else None
         elif _BATCH_ANSWERS in answer.body:
             call.document = answer.body.encode()
         call.finish()

@@ -226,7 +226,7 @@ class _Hooks(Hooks):
         if isinstance(answer, self.streams):
             self._watch(call, answer)
             return answer
-        if call.endpoint is shapes.MESSAGES and not isinstance(answer, dict):
+        if call.endpoint is shapes.MESSAGES and hasattr(answer, "__aiter__"):
             call.discard()  # its streams are bytes, made for LiteLLM's proxy
             return answer
         found = call.endpoint.read(fields(answer), captures=self.recorder.settings.capture_content)
