@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from spanledger.semconv.prices.genai import types
 from spanledger.semconv.prices.genai.models import Provider
@@ -65,9 +65,9 @@ def from_objects(objects: Iterable[Any]) -> Iterable[Provider]:
 
 def _read(value: Any) -> Any:
     if isinstance(value, list):
-        return [_read(item) for item in cast("list[Any]", value)]
+        return list(map(_read, value))  # pyright: ignore[reportUnknownArgumentType]
     name = type(value).__name__
     if name != "ModelPrice" and not is_dataclass(value):
         return value
-    names = [field.name for field in fields(value) if field.init] if is_dataclass(value) else list(vars(value))
-    return getattr(types, name)(**{word: _read(getattr(value, word)) for word in names})
+    words: list[str] = [one.name for one in fields(value) if one.init] if is_dataclass(value) else [*vars(value)]
+    return getattr(types, name)(**{word: _read(getattr(value, word)) for word in words})
