@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -43,9 +44,9 @@ def test_running_the_data_module_gives_what_its_objects_say() -> None:
     objects = {provider.id: provider for provider in bundled.from_objects(DATA)}
     assert list(objects) == list(OURS)
     for name, provider in objects.items():
-        assert provider.models() == OURS[name].models(), name
+        assert list(provider.models()) == list(OURS[name].models()), name
         assert provider.fallback_model_providers == OURS[name].fallback_model_providers
-    assert [len(provider.models()) for provider in OURS.values()] == [len(provider.models) for provider in DATA]
+    assert [len(list(provider.models())) for provider in OURS.values()] == [len(provider.models) for provider in DATA]
 
 
 def test_a_name_means_the_same_model() -> None:
@@ -150,7 +151,7 @@ def test_a_provider_keeps_no_object_for_a_model() -> None:
     models = [types.ModelInfo(id=str(number), match=("equals", "x"), prices={}) for number in range(100)]
     provider = Provider(id="p", models=models)
     assert [model.id for model in provider.models()] == [str(number) for number in range(100)]
-    assert provider.models()[0] is not provider.models()[0]
+    assert next(provider.models()) is not next(provider.models())
 
 
 def test_pricing_imports_neither_the_packages_code_nor_what_it_needs() -> None:
@@ -177,3 +178,16 @@ def test_dates_count_from_utc_midnight() -> None:
     ours = types.StartDateConstraint(start_date=date(2026, 11, 15))
     assert not is_active(ours, datetime(2026, 11, 14, 23, 59, 59, tzinfo=UTC))
     assert is_active(ours, datetime(2026, 11, 15, tzinfo=UTC))
+
+
+def test_what_is_kept_of_the_data_is_small() -> None:
+    """The package's own objects take more than three MiB."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = bundled.providers()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == len(DATA)
+    assert after - before < 700_000

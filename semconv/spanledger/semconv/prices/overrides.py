@@ -64,9 +64,10 @@ class Scope:
         return not set("*?[") & set(self.model)
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, int]:
-        """The more specific rule wins: by project, organisation, exact model, longer pattern."""
-        return (bool(self.project), bool(self.org), self.is_one_name, len(self.model.replace("*", "")))
+    def rank(self) -> tuple[bool, bool, bool, int, bool]:
+        """The more specific rule wins: by project, organisation, exact model, longer pattern, provider."""
+        length = len(self.model.replace("*", ""))
+        return bool(self.project), bool(self.org), self.is_one_name, length, bool(self.provider)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

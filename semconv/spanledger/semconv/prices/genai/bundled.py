@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any, Final
 
 from spanledger.semconv.prices.genai import types
-from spanledger.semconv.prices.genai.models import Provider, Stored
+from spanledger.semconv.prices.genai.models import Provider
 
 PACKAGE: Final = "genai_prices"
 _UNREADABLE: Final = (AttributeError, NameError, TypeError, ValueError)
@@ -52,7 +52,7 @@ def _code() -> Any:
 def from_objects(objects: Iterable[Any]) -> Iterable[Provider]:
     """The same from the package's own ``Provider`` objects. A model that cannot be read is left out: it is unknown."""
     for provider in objects:
-        models: list[Stored] = []
+        models: list[bytes] = []
         for model in provider.models:
             try:
                 models.append(_read(model))
@@ -64,11 +64,10 @@ def from_objects(objects: Iterable[Any]) -> Iterable[Provider]:
 
 
 def _read(value: Any) -> Any:
-    if type(value).__name__ == "ModelPrice":
-        return types.ModelPrice(**{key: _read(price) for key, price in vars(value).items()})
-    if is_dataclass(value):
-        known: Mapping[str, Any] = {f.name: _read(getattr(value, f.name)) for f in fields(value) if f.init}
-        return getattr(types, type(value).__name__)(**known)
     if isinstance(value, list):
-        return [_read(item) for item in value]
-    return value
+        return list(map(_read, value))  # pyright: ignore[reportUnknownArgumentType]
+    name = type(value).__name__
+    if name != "ModelPrice" and not is_dataclass(value):
+        return value
+    words: list[str] = [one.name for one in fields(value) if one.init] if is_dataclass(value) else [*vars(value)]
+    return getattr(types, name)(**{word: _read(getattr(value, word)) for word in words})

@@ -1,8 +1,9 @@
 """What the data module of ``genai-prices`` finds under ``from .types import *``: its constructors, by its names.
 
-Each returns plain values (tuples, texts, numbers), so that a provider's models can be kept as one block of bytes until
-somebody asks for them. What decides no price (descriptions, how to read usage from an answer) is dropped on the spot. A
-word that is not known here is a ``TypeError`` or a ``NameError``: see `spanledger.semconv.prices.genai.bundled`.
+Each returns plain values (tuples, texts, numbers), and a whole model is packed at once, so that reading thousands of
+models takes little more memory than keeping them. What decides no price (descriptions, how to read usage from an
+answer) is dropped on the spot. A word that is not known here is a ``TypeError`` or a ``NameError``: see
+`spanledger.semconv.prices.genai.bundled`.
 """
 
 # ruff: noqa: N802 - the names are the data module's
@@ -20,10 +21,10 @@ from spanledger.semconv.prices.genai.models import (
     Amount,
     Constraint,
     Match,
+    Model,
     Prices,
     Provider,
     Stage,
-    Stored,
     Variant,
 )
 
@@ -57,10 +58,10 @@ def ModelInfo(
     prices: Prices | Sequence[Stage],
     price_variants: Sequence[Variant] | None = None,
     **about: object,
-) -> Stored:
+) -> bytes:
     del about
     stages: list[Stage] = [(None, prices)] if isinstance(prices, dict) else list(prices)
-    return id, match, stages, list(price_variants or ())
+    return Model(id, match, stages, list(price_variants or ())).packed()
 
 
 def ModelPrice(**prices: Decimal | Amount | None) -> Prices:
