@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -317,6 +319,27 @@ def test_a_broken_file_does_not_stop_the_others(build: Any, tmp_path: Path) -> N
         f"{tmp_path / 'b.bin'}: this is no OTLP: neither a protobuf export request nor OTLP JSON"
     ]
     assert json.loads(json.dumps(summary.as_dict()))["spans"] == 2
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
+def test_a_pipe_is_read_as_a_file_is(build: Any, tmp_path: Path, pack: Any) -> None:
+    """As in ``zcat old.gz | spanledger import /dev/stdin``; a pipe gives few bytes at a time and cannot go back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = pack(build.traces(*map(build.span, range(1, 2_000))))
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as writer:
+            writer.write(data[:2])
+            writer.write(data[2:])
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    records = Records()
+    summary = import_files([pipe], records)
+    writing.join()
+    assert (summary.spans, dict(summary.refused)) == (1_999, {})
+    assert records.spans == list(range(1, 2_000))
 
 
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from spanledger.collector.errors import MalformedError, PermanentError, RetryableError, UnavailableError
 from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, judge
@@ -197,9 +197,9 @@ def import_files(
                         gathered.append(piece)
                         size += len(piece.body)
                     if size >= _GATHERED_BYTES:
-                        deliver(file, gathered, raw.tell())
+                        deliver(file, gathered, _position(raw))
                         size = 0
-                position = raw.tell()
+                position = _position(raw)
                 deliver(file, gathered, position)
         except OSError as error:
             problems.refused[f"cannot read it: {error.strerror or error}"] += 1
@@ -222,6 +222,11 @@ def _count(piece: Piece, summary: ImportSummary, problems: Problems) -> bool:
         case Signal.METRICS:
             summary.metrics += verdict.accepted
     return verdict.accepted > 0 and piece.signal is not Signal.METRICS
+
+
+def _position(file: IO[bytes]) -> int:
+    """Bytes read so far; 0 for a pipe, which nobody knows the length of."""
+    return file.tell() if file.seekable() else 0
 
 
 def _files(path: Path) -> Iterator[Path]:

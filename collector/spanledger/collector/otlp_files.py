@@ -59,7 +59,7 @@ class Problems:
 
 
 def read_pieces(file: IO[bytes], problems: Problems) -> Iterator[Piece]:
-    """The requests in a seekable OTLP file, one after the other; what cannot be read is noted in `problems`.
+    """The requests in an OTLP file or pipe, one after the other; what cannot be read is noted in `problems`.
 
     Raises:
         MalformedError: this is not OTLP in any form that we know.

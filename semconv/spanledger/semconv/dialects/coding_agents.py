@@ -124,7 +124,8 @@ def _codex_role(draft: Draft) -> Role | None:
         kind = attributes.get("event.kind")
         draft.fields["operation"] = "chat"
         if kind == "response.completed":
-            return Role.LEAF
+            # It logs every event of the stream, and then the last one again with what the answer used.
+            return Role.LEAF if draft.has_usage else None
         if kind == "response.failed":
             _failed(draft, attributes.get("error.message") or "response.failed")
             return Role.LEAF

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from spanledger.semconv import names
 from spanledger.semconv.dialects import table, tools, unknown, values
@@ -58,7 +58,7 @@ def flattened(attributes: Mapping[str, Any], maps: Sequence[str]) -> dict[str, A
             if members > _MAX_MEMBERS:
                 return flat
             if isinstance(value, dict) and depth < _MAX_DEPTH:
-                waiting.append((f"{stem}.{key}", value, depth + 1))
+                waiting.append((f"{stem}.{key}", cast("dict[str, Any]", value), depth + 1))
             else:
                 flat.setdefault(f"{stem}.{key}", value)
     return flat
