@@ -56,7 +56,7 @@ def _reads_calls(data: Path, clickhouse: str, *, make: bool) -> bool:
     from spanledger.reconciler.service import Bills
 
     with access.client(data, clickhouse, make=make) as client:
-        return any("api_key" in each.secrets for each in Bills.on(client, {}).connections.all())
+        return any(each.reads_calls for each in Bills.on(client, {}).connections.all())
 
 
 def chosen(found: Bills, org: str, names: list[str]) -> list[Connection]:

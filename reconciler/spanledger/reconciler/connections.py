@@ -74,6 +74,11 @@ class Connection:
         """Whether a secret is sealed in the ledger itself."""
         return any(reference.startswith("sealed:") for reference in self.secrets.values())
 
+    @property
+    def reads_calls(self) -> bool:
+        """Whether it brings observations of single calls beside bill lines: with an ordinary key, or from buckets."""
+        return "api_key" in self.secrets or bool(self.settings.get("batches"))
+
     def given_at(self, secret: str) -> datetime | None:
         """When a secret was given; ``None`` for a connection that is not kept yet."""
         return self.secrets_at.get(secret, self.created_at)

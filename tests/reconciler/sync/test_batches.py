@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from fakes.anthropic import FakeAnthropic
-from fakes.base import Answer, transport
+from fakes.aws import KEY_ID, SECRET, FakeBedrock, FakeS3
+from fakes.base import Answer, answer, transport
 from fakes.batches import (
     FakeAnthropicBatches,
     FakeGeminiBatches,
@@ -46,13 +47,13 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     opened.close()
 
 
-def bills(ledger: Ledger, clock: Any, fake: Any, keys: dict[str, str]) -> Bills:
+def bills(ledger: Ledger, clock: Any, fake: Any, keys: dict[str, str], hosts: Any = None) -> Bills:
     return Bills.on(
         ledger.client,
         keys,
         clock=clock,
         ingest=lambda found: ledger.ingest(found, []),
-        http=lambda: httpx.Client(transport=transport(fake)),
+        http=lambda: httpx.Client(transport=transport(fake, hosts=hosts)),
     )
 
 
@@ -222,6 +223,66 @@ def test_gemini_batches_in_files_and_inline(ledger, clock, org):
     gemini.key = "AIza-other"
     (report,) = made.sync(mine, streams=frozenset({"batches"}))
     assert (report.state, "Gemini refused the key" in report.detail) == (State.AUTH_FAILED, True)
+
+
+def test_bedrock_batches_from_the_buckets_of_two_regions(ledger, clock, org):
+    """Signed for each service and region; the usage of Anthropic's, Nova's and Llama's own documents; once each."""
+    east, west, store, store_west = FakeBedrock(), FakeBedrock("us-west-2"), FakeS3(), FakeS3("us-west-2")
+    hosts = {
+        "bedrock.us-east-1.amazonaws.com": east, "bedrock.us-west-2.amazonaws.com": west,
+        "s3.us-east-1.amazonaws.com": store, "s3.us-west-2.amazonaws.com": store_west,
+    }  # fmt: skip
+
+    def job(number: int, model: str, status: str = "Completed") -> dict[str, Any]:
+        return {
+            "jobArn": f"arn:aws:bedrock:us-east-1:1:model-invocation-job/job{number}", "modelId": model,
+            "status": status, "submitTime": "2026-11-18T01:00:00Z", "endTime": "2026-11-18T09:00:00Z",
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://out/batch results/"}},
+        }  # fmt: skip
+
+    def lines(*records: dict[str, Any]) -> bytes:
+        return "\n".join(json.dumps(record) for record in records).encode()
+
+    east.jobs = [
+        job(3, "amazon.nova-pro-v1:0", "InProgress"),
+        job(2, "amazon.nova-pro-v1:0"),
+        job(1, "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-haiku-4-5-v1:0", "PartiallyCompleted"),
+        {**job(0, "amazon.nova-pro-v1:0"), "submitTime": "2025-01-01T00:00:00Z"},
+    ]
+    west.jobs = [job(4, "meta.llama3-3-70b-instruct-v1:0")]
+    claude = {"id": "msg_bdrk_1", "model": "claude-haiku-4-5", "usage": {"input_tokens": 10, "output_tokens": 5,
+                                                                         "cache_read_input_tokens": 20}}  # fmt: skip
+    nova = {"output": {}, "usage": {"inputTokens": 7, "outputTokens": 3, "cacheReadInputTokenCount": 2}}
+    store.objects = {
+        "out/batch results/job1/in-1.jsonl.out": lines({"recordId": "a", "modelOutput": claude}),
+        "out/batch results/job1/in-2.jsonl.out": lines(
+            {"recordId": "b", "error": {"errorCode": 400, "errorMessage": "x"}}
+        ),
+        "out/batch results/job1/manifest.json.out": b"{}",
+        "out/batch results/job2/in-1.jsonl.out": lines({"recordId": "a", "modelOutput": nova}),
+        "out/batch results/job22/in-1.jsonl.out": lines({"recordId": "z", "modelOutput": nova}),
+    }
+    llama = {"generation": "x", "prompt_token_count": 11, "generation_token_count": 4}
+    store_west.objects = {"out/batch results/job4/in.jsonl.out": lines({"recordId": "a", "modelOutput": llama})}
+    made = bills(ledger, clock, east, {"SECRET_ACCESS_KEY": SECRET}, hosts)
+    keys = {"SECRET_ACCESS_KEY": SECRET}
+    mine = connection(org, "aws_bedrock", keys, access_key_id=KEY_ID, batches="us-east-1, us-west-2")
+    assert mine.reads_calls
+    for read, again in ((4, 0), (0, 3)):
+        (report,) = made.sync(mine, streams=frozenset({"batches"}))
+        assert (report.state, report.lines, report.slots_unchanged) == (State.OK, read, again), report.detail
+    columns = "batch_id, response_id, response_model, status, input_uncached_tokens, cache_read_tokens, output_tokens"
+    assert calls(ledger, org, columns) == [
+        ("job1", "", "anthropic.claude-haiku-4-5-v1:0", "error", None, None, None),
+        ("job1", "msg_bdrk_1", "claude-haiku-4-5", "ok", 10, 20, 5),
+        ("job2", "", "amazon.nova-pro-v1:0", "ok", 7, 2, 3),
+        ("job4", "", "meta.llama3-3-70b-instruct-v1:0", "ok", 11, None, 4),
+    ]
+    east.fail_next(answer({"message": "not authorized"}, 403, x_amzn_errortype="AccessDeniedException:http://x/"))
+    (report,) = made.sync(mine, streams=frozenset({"batches"}))
+    assert (report.state, "bedrock:ListModelInvocationJobs" in report.detail) == (State.PERMISSION_MISSING, True)
+    with pytest.raises(ConfigError, match="no region"):
+        made.sync(replace(mine, settings={**mine.settings, "batches": "Ohio"}))
 
 
 def test_without_a_ledger_at_hand_calls_are_left_to_the_server(ledger, clock, org):

@@ -267,6 +267,8 @@ def test_a_serving_process_pulls_what_is_connected(provider, serve, wait_for, tm
         (["sync", "--days", "-1"], ["--days", "up to 3650"]),
         (["connections", "add", "openai", "--admin-key-env", "A", "--requests-per-second", "inf"], ["from 0.001"]),
         (["bills", "reparse", "x", "--since", "2026-11-02", "--until", "2026-11-01"], ["before"]),
+        (["connections", "add", "xai", "--management-key-env", "PATH", "--team-id", "default"], ["was not added"]),
+        (["bills", "import", "/"], ["/ is a folder", "connections add file --path /"]),
         (["bills", "import", "nothing.csv"], ["nothing.csv", "no such file"]),
         (["bills", "rates", "nothing.csv"], ["nothing.csv"]),
         (["bills", "reparse", "x"], ["'x'"]),

@@ -90,6 +90,20 @@ def test_too_long_a_wait_is_left_to_the_next_run(rig):
     assert "3600 s" in report.detail
 
 
+def test_a_wait_of_a_year_holds_up_nobody_for_a_year(rig):
+    """Runs meanwhile end at once, without asking and without sleeping; after an hour the provider is asked again."""
+    fake = FakeOpenAI()
+    made = rig(fake, "openai", secrets={"admin_key": fake.key})
+    fake.fail_next(error(429, "quota", retry_after="31536000"))
+    made.sync("2026-11-18", "2026-11-19", streams=COSTS)
+    made.clock.advance(minutes=30)
+    report = made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"]
+    assert (report.state, report.requests, made.clock.slept) == (State.RATE_LIMITED, 0, [])
+    assert "1800 s of it are left" in report.detail
+    made.clock.advance(minutes=30)
+    assert made.sync("2026-11-18", "2026-11-19", streams=COSTS)["costs"].state is State.OK
+
+
 def test_the_breaker_opens_and_closes(clock):
     """Three failures open it; after the rest one request may try."""
     breaker = Breaker(clock, threshold=3, rest=60)

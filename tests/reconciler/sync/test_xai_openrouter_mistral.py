@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+import pytest
 from fakes.base import answer
 from fakes.mistral import FakeMistral
 from fakes.openrouter import FakeOpenRouter, row
 from fakes.xai import TEAM, FakeXai
 
-from spanledger.reconciler.errors import State
+from spanledger.reconciler.errors import ConfigError, State
 from spanledger.reconciler.fx import FxRates, Rate
 
 D17, D18 = date(2026, 11, 17), date(2026, 11, 18)
@@ -41,6 +42,15 @@ def test_xai_days_by_description_without_the_neighbours(rig):
     assert body["timeRange"] == {
         "startTime": "2026-11-17 00:00:00", "endTime": "2026-11-19 00:00:00", "timezone": "Etc/GMT",
     }  # fmt: skip
+
+
+def test_xai_team_is_a_uuid(rig):
+    """The word "default", which works for some keys only, is refused before anybody is asked."""
+    fake = FakeXai()
+    made = rig(fake, "xai", settings={"team_id": "default"}, secrets={"management_key": fake.key})
+    with pytest.raises(ConfigError, match="--team-id 'default' is no UUID; leave it out"):
+        made.sync("2026-11-17", "2026-11-19")
+    assert not fake.questions
 
 
 def test_xai_truncation_is_asked_again_in_smaller_pieces(rig):

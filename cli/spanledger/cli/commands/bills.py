@@ -62,6 +62,11 @@ def import_(
     )
     missing = [path for path in paths if not path.is_file()]
     if missing:
+        if missing[0].is_dir():
+            raise UserError(
+                f"{missing[0]} is a folder: give its files, or have it read every night with "
+                f"spanledger connections add file --path {missing[0]}"
+            )
         raise UserError(f"{missing[0]}: there is no such file")
     if dry_run:
         return _dry_run(paths, how, as_json=as_json)

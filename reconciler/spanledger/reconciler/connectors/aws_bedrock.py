@@ -8,6 +8,7 @@ Edition)``): filtering on one of them loses the others. Cost Explorer charges $0
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -25,6 +26,7 @@ from spanledger.reconciler.connector import (
     SecretSetting,
     Setting,
 )
+from spanledger.reconciler.connectors.bedrock_batches import BedrockBatches
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, named, obj, objects, quantity, rows, text
 from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State
 from spanledger.reconciler.files.exports import Export, ExportFile, ExportStream, periods
@@ -35,11 +37,13 @@ from spanledger.reconciler.http.auth import Auth, NoAuth
 from spanledger.reconciler.http.aws import AwsAuth, aws_credentials
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
 from spanledger.reconciler.meters.bedrock import UsageType, read_usage_type, service_model
+from spanledger.reconciler.observations import ObservationStream
 from spanledger.reconciler.streams import Context, Page, PagedStream, Policy, Stream
 from spanledger.reconciler.units import Dollars
 from spanledger.reconciler.windows import Window
 
 PROVIDER: Final = "aws_bedrock"
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 PERMISSION: Final = "the IAM action ce:GetCostAndUsage (policy statement: Effect Allow, Action ce:Get*, Resource *)"
 S3_PERMISSION: Final = "the IAM action s3:GetObject on the export's prefix"
 
@@ -105,6 +109,10 @@ class AwsBedrock(Connector):
             Setting(name="region", help="the export bucket's region", default="us-east-1"),
             Setting(name="s3_url", help="S3's address, for gateways; https://s3.<region>.amazonaws.com by default"),
             Setting(
+                name="batches",
+                help="comma-separated regions whose batch jobs are read, for the exact usage of every record in them",
+            ),
+            Setting(
                 name="metric",
                 help="which cost",
                 default="UnblendedCost",
@@ -137,11 +145,15 @@ class AwsBedrock(Connector):
                 )
             if not settings["export"].startswith("s3://"):
                 return NoAuth()
-        secret, token = opening.secrets.get("secret_access_key"), opening.secrets.get("session_token")
-        if settings.get("access_key_id") and secret is None:
-            raise ConfigError("aws_bedrock: --access-key-id needs --secret-access-key-env NAME")
-        credentials = aws_credentials(settings.get("access_key_id", ""), secret, token, settings.get("profile", ""))
-        return AwsAuth(credentials, "ce", "us-east-1", tuple(known for known in (secret, token) if known is not None))
+        return _signed(opening)
+
+    def observation_streams(self, opening: Opening, api: Api) -> Sequence[ObservationStream]:
+        del api
+        regions = tuple(name.strip() for name in opening.settings.get("batches", "").split(",") if name.strip())
+        for region in regions:
+            if not _REGION.fullmatch(region):
+                raise ConfigError(f"--batches {region!r} is no region like us-east-1")
+        return (BedrockBatches(_signed(opening), regions),) if regions else ()
 
     def explain(self, response: ApiResponse) -> Verdict | None:
         code, said = _error(response)
@@ -190,6 +202,16 @@ class AwsBedrock(Connector):
                 permission=S3_PERMISSION,
             ),
         )
+
+
+def _signed(opening: Opening) -> AwsAuth:
+    """Signs with the keys that were given, or with those of the environment. Raises `ConfigError`."""
+    settings = opening.settings
+    secret, token = opening.secrets.get("secret_access_key"), opening.secrets.get("session_token")
+    if settings.get("access_key_id") and secret is None:
+        raise ConfigError("aws_bedrock: --access-key-id needs --secret-access-key-env NAME")
+    credentials = aws_credentials(settings.get("access_key_id", ""), secret, token, settings.get("profile", ""))
+    return AwsAuth(credentials, "ce", "us-east-1", tuple(known for known in (secret, token) if known is not None))
 
 
 def _error(response: ApiResponse) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Usage documents of OpenAI's, Anthropic's and Gemini's answers, as disjoint token classes.
+"""Usage documents of OpenAI's, Anthropic's, Gemini's and Bedrock's answers, as disjoint token classes.
 
 OpenAI counts inclusively (cached, audio and image tokens inside the input; reasoning inside the output); Anthropic's
 ``input_tokens`` is the uncached part only, and its output includes thinking. Gemini's prompt includes the cached
@@ -88,6 +88,22 @@ def gemini_usage(usage: Json) -> Usage:
         output_audio=spoken,
         output_image=drawn,
         counts={"cache_read_audio": cached_audio} if cached_audio else {},
+    )
+
+
+def bedrock_usage(output: Json) -> Usage:
+    """Of a model's own answer at Bedrock: each vendor's document; cache counts stand beside Amazon's input."""
+    usage = maybe_obj(output.get("usage"))
+    if "input_tokens" in usage:
+        return anthropic_usage(usage)
+    if "prompt_tokens" in usage:
+        return openai_usage(usage)
+    written = _first(usage, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
+    return Usage(
+        input_uncached=_first({**output, **usage}, "inputTokens", "prompt_token_count", "inputTextTokenCount"),
+        cache_read=_first(usage, "cacheReadInputTokens", "cacheReadInputTokenCount"),
+        cache_write=written,
+        output_text=_first({**output, **usage}, "outputTokens", "generation_token_count"),
     )
 
 

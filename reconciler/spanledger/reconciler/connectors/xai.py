@@ -7,6 +7,7 @@ beside a time zone name, and says ``limitReached`` instead of sending a next pag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +26,7 @@ from spanledger.reconciler.connector import (
 )
 from spanledger.reconciler.connectors.xai_batches import XaiBatches
 from spanledger.reconciler.documents import Json, ShapeError, maybe_obj, obj, objects, quantity, rfc3339, rows, text
-from spanledger.reconciler.errors import PermanentSyncError, State, TruncatedError
+from spanledger.reconciler.errors import ConfigError, PermanentSyncError, State, TruncatedError
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth, bearer
 from spanledger.reconciler.http.messages import ApiRequest, ApiResponse
@@ -45,6 +46,8 @@ _USAGE_POLICY: Final = Policy(
 _INVOICE_POLICY: Final = Policy(
     trailing_days=3, hourly=False, slice_days=31, history_days=0, final_after=timedelta(days=3), grain=Grain.MONTH
 )
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 
 KINDS: Final[Mapping[str, str]] = {
     "chat": "",
@@ -113,6 +116,10 @@ class XAI(Connector):
     )
 
     def auth(self, opening: Opening) -> Auth:
+        team = opening.settings.get("team_id", "")
+        if team and not _UUID.fullmatch(team):
+            # Seen: the word "default" works for some keys and is refused for others.
+            raise ConfigError(f"--team-id {team!r} is no UUID; leave it out: the key says which team it belongs to")
         return bearer(opening.secrets["management_key"])
 
     def explain(self, response: ApiResponse) -> Verdict | None:

@@ -144,6 +144,10 @@ class Api:
 
     def _once(self, request: ApiRequest) -> ApiResponse | SyncError:
         """One attempt, redirects included. Returns the retryable error of a broken body instead of raising it."""
+        if (left := self.budget.paused()) > self.policy.patience:
+            raise RetryableSyncError(
+                State.RATE_LIMITED, f"{self.name} asked us to wait; {left:.0f} s of it are left, then runs try again"
+            )
         self.budget.acquire()
         url, with_credential = self._url(request.path), True
         params: list[tuple[str, str | int | float | bool | None]] = [*request.params]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Final
 
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.errors import RetryableSyncError, State
+
+LONGEST_PAUSE: Final = 3600.0
+"""Seconds; the longest quotas that providers document are by the hour."""
 
 
 class Budget:
@@ -35,10 +39,18 @@ class Budget:
         if wait > 0:
             self._clock.sleep(wait)
 
-    def pause(self, seconds: float) -> None:
-        """Let nobody through for a while: the server asked one of us to wait, which concerns all of us."""
+    def paused(self) -> float:
+        """Seconds that are left of a pause."""
         with self._lock:
-            until = self._clock.monotonic() + seconds
+            return max(0.0, self._then - self._clock.monotonic())
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody through for a while: the server asked one of us to wait, which concerns all of us.
+
+        At most for `LONGEST_PAUSE`: a server that names a year is asked again after that.
+        """
+        with self._lock:
+            until = self._clock.monotonic() + min(seconds, LONGEST_PAUSE)
             if until > self._then:
                 self._then = until
                 self._tokens = min(self._tokens, 1.0)
