@@ -37,13 +37,18 @@ from spanledger.reconciler.tieout.items import (
     compatible,
     dims_order,
 )
-from spanledger.reconciler.tieout.pairing import DIRECT, Pairing
+from spanledger.reconciler.tieout.pairing import DIRECT, Met, Pairing
 from spanledger.reconciler.tieout.pools import ZERO, BilledPool, BookedPool
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES
 
 _FAMILY: Final[Mapping[str, str]] = {
     **dict.fromkeys(INPUT_CLASSES, "input"),
     **dict.fromkeys(OUTPUT_CLASSES, "output"),
+}
+_FOLDS: Final[Mapping[str, str]] = {
+    "reasoning": "output_text",
+    "cache_write_5m": "cache_write",
+    "cache_write_1h": "cache_write",
 }
 _OWN_ROUNDING: Final = Decimal("1e-9")
 """The ledger rounds each call at 12 decimals; this is far above what a billed cell can gather from that."""
@@ -87,11 +92,41 @@ def match(
         Findings whose amounts sum to ``sum(billed.amount) - sum(booked.cost)`` exactly, on each day and in all; the
         same for any input order.
     """
+    run, tools_booked = _paired(booked, billed, is_final, family, None)
+    _name_pairs(run)
+    _name_leftovers(run, tools_booked)
+    return Matching(sorted(run.findings, key=lambda f: (dims_order(f.dims), f.name, f.cause, f.amount)), _matched(run))
+
+
+def meet(booked: Iterable[Booked], billed: Iterable[Billed], *, family: Callable[[str], str] = str) -> list[Met]:
+    """Whose units each billed item charges: what `match` pairs, place by place. Arguments as there.
+
+    A booked place is told with its classes folded: `folding`.
+    """
+    met: list[Met] = []
+    _paired(booked, billed, _settled, family, met)
+    return met
+
+
+def _settled(_day: date) -> bool:
+    return True
+
+
+def _paired(
+    booked: Iterable[Booked],
+    billed: Iterable[Billed],
+    is_final: Callable[[date], bool],
+    family: Callable[[str], str],
+    met: list[Met] | None,
+) -> tuple[Pairing, set[str]]:
+    """Everything that can meet, met; with the classes of tools that the ledger books."""
     bills, books = sorted(billed, key=_billed_order), list(booked)
     tools_booked = {item.dims.token_class for item in books} - _FAMILY.keys()
     with_quantity = [i for i in bills if _is_usage(i, tools_booked) and i.quantity is not None and i.quantity > 0]
-    folded = sorted(_fold_classes(books, with_quantity), key=_booked_order)
-    run = Pairing(is_final, family, [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded])
+    fold = folding(bills)
+    folded = sorted((_folded(item, fold) for item in books), key=_booked_order)
+    pools = [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded]
+    run = Pairing(is_final, family, *pools, met=met)
     amounts_only: list[Billed] = []
     for item in bills:
         if item.charge in DIRECT:
@@ -113,9 +148,7 @@ def match(
     run.match(lambda d: (d.day, family(d.model), d.token_class), _same_owner)
     for step in (-1, 1):
         _neighbouring_day(run, step)
-    _name_pairs(run)
-    _name_leftovers(run, tools_booked)
-    return Matching(sorted(run.findings, key=lambda f: (dims_order(f.dims), f.name, f.cause, f.amount)), _matched(run))
+    return run, tools_booked
 
 
 def _always(_one: Dims, _other: Dims) -> bool:
@@ -145,16 +178,21 @@ def _is_usage(item: Billed, tools_booked: set[str]) -> bool:
     return item.charge is Charge.USAGE or (item.charge is Charge.TOOL_FEE and item.dims.token_class in tools_booked)
 
 
-def _fold_classes(booked: Sequence[Booked], billed: Sequence[Billed]) -> list[Booked]:
-    """Book a class under the one that the provider bills it as, where the bill has no class of its own for it."""
-    on_bill = {item.dims.token_class for item in billed}
-    fold = {"reasoning": "output_text", "cache_write_5m": "cache_write", "cache_write_1h": "cache_write"}
-    return [
-        replace(item, dims=replace(item.dims, token_class=wider))
-        if (wider := fold.get(item.dims.token_class)) and item.dims.token_class not in on_bill and wider in on_bill
-        else item
-        for item in booked
-    ]
+def folding(billed: Iterable[Billed]) -> Callable[[Dims], Dims]:
+    """Where a class is booked: under the one that the provider bills it as, if the bill has none of its own for it."""
+    charged = (item for item in billed if item.charge in (Charge.USAGE, Charge.TOOL_FEE))
+    on_bill = {item.dims.token_class for item in charged if item.quantity is not None and item.quantity > 0}
+    wider = {narrow: wide for narrow, wide in _FOLDS.items() if narrow not in on_bill and wide in on_bill}
+
+    def fold(dims: Dims) -> Dims:
+        return replace(dims, token_class=wider[dims.token_class]) if dims.token_class in wider else dims
+
+    return fold
+
+
+def _folded(item: Booked, fold: Callable[[Dims], Dims]) -> Booked:
+    dims = fold(item.dims)
+    return item if dims is item.dims else replace(item, dims=dims)
 
 
 def _amount_only(run: Pairing, item: Billed) -> None:

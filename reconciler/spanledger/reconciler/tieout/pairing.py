@@ -43,6 +43,15 @@ class Pair:
     cost: Decimal = ZERO
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Billed money of units that were booked in a place (after folding of classes)."""
+
+    billed: Billed
+    booked: Dims
+    amount: Decimal
+
+
 def _otherwise(billed: Dims, booked: Dims) -> str:
     """How the booked side names what was billed, where the two differ."""
     if booked.token_class != billed.token_class:
@@ -94,6 +103,7 @@ class Pairing:
         billed, booked: what is still to be matched.
         findings: what was named so far.
         pairs: what met, by billed item, booked day and cause.
+        met: which places met, where somebody asks for it.
     """
 
     is_final: Callable[[date], bool]
@@ -102,6 +112,7 @@ class Pairing:
     booked: list[BookedPool]
     findings: list[Finding] = field(default_factory=list[Finding])
     pairs: dict[tuple[int, date, str], Pair] = field(default_factory=dict[tuple[int, date, str], Pair])
+    met: list[Met] | None = None
 
     def pair(self, billed: BilledPool, booked: BookedPool) -> None:
         """Match as much as both hold: first what the ledger priced, then what it could not price."""
@@ -109,6 +120,8 @@ class Pairing:
         shifted = booked.dims.day != billed.dims.day
         if priced > 0:
             amount, cost = billed.take(priced), booked.take_priced(priced)
+            if self.met is not None:
+                self.met.append(Met(billed.item, booked.item.dims, amount))
             self._shift(shifted, billed, booked, amount)
             cause = _otherwise(billed.dims, booked.dims)
             key = (id(billed), booked.dims.day, cause)
@@ -123,6 +136,8 @@ class Pairing:
         if unpriced > 0:
             amount = billed.take(unpriced)
             booked.unpriced -= unpriced
+            if self.met is not None:
+                self.met.append(Met(billed.item, booked.item.dims, amount))
             self._shift(shifted, billed, booked, amount)
             self.note(
                 ResidualName.UNPRICED, booked.dims, amount, unpriced, billed.item, "the price book has no price for it"
