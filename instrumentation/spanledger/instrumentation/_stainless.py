@@ -112,8 +112,7 @@ class _Hooks(Hooks):
         try:
             return wrapped(*args, **kwargs)
         except Exception:
-            if call is not None:
-                _keep_body(call, kwargs.get("response"))
+            self._keep_body(call, kwargs.get("response"))
             raise
 
     async def process_response_async(
@@ -123,8 +122,7 @@ class _Hooks(Hooks):
         try:
             return await wrapped(*args, **kwargs)
         except Exception:
-            if call is not None:
-                _keep_body(call, kwargs.get("response"))
+            self._keep_body(call, kwargs.get("response"))
             raise
 
     def _responded(self, kwargs: dict[str, Any]) -> Call | None:
@@ -138,6 +136,16 @@ class _Hooks(Hooks):
         except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
             self.problems.ours("reading response headers", error)
         return call
+
+    def _keep_body(self, call: Call | None, response: Any) -> None:
+        """An answer came, and is billed, of which the SDK could not make its types (structured output, cut off)."""
+        if call is None or not getattr(response, "is_stream_consumed", False):
+            return
+        try:
+            if "json" in response.headers.get("content-type", ""):
+                call.document = response.content
+        except Exception as error:  # noqa: BLE001 - the boundary: the application sees the SDK's error alone
+            self.problems.ours("keeping an answer", error)
 
     def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An attempt of the current call has failed, in an answer or an exception, and will be made again."""
@@ -250,12 +258,6 @@ class _Hooks(Hooks):
         read_item = partial(call.endpoint.read_item, str(answer.http_response.request.url.path))
         watcher: Any = watch_items_async if hasattr(iterator, "__anext__") else watch_items
         answer._iterator = watcher(iterator, call, read_item)
-
-
-def _keep_body(call: Call, response: Any) -> None:
-    """An answer came, and is billed, that the SDK could not make its types of (structured output that was cut off)."""
-    if getattr(response, "is_stream_consumed", False) and "json" in response.headers.get("content-type", ""):
-        call.document = response.content
 
 
 def _body(answer: Any) -> bytes | None:
