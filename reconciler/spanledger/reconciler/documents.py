@@ -60,6 +60,11 @@ def rows(value: object, where: str) -> list[Any]:
     raise ShapeError(f"{where}: expected an array, found {type(value).__name__}")
 
 
+def maybe_rows(value: object) -> list[Any]:
+    """``value`` as an array, or an empty one when it is anything else (null, absent)."""
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
 def objects(value: object, where: str) -> Iterator[Json]:
     """The elements of an array of objects. Raises `ShapeError`."""
     for index, element in enumerate(rows(value, where)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from spanledger.reconciler.documents import Json, maybe_obj, quantity, text
+from spanledger.reconciler.documents import Json, maybe_obj, maybe_rows, quantity, text
 from spanledger.semconv.usage import Usage, known_sum
 
 _MOST: Final = Decimal(2**53)
@@ -109,8 +109,7 @@ def bedrock_usage(output: Json) -> Usage:
 
 def _modalities(usage: Json, name: str) -> dict[str, int]:
     """Tokens by modality (``AUDIO``, ``IMAGE``, ...), where the document splits them."""
-    details = usage.get(name)
-    rows = (maybe_obj(row) for row in details) if isinstance(details, list) else ()  # pyright: ignore[reportUnknownVariableType]
+    rows = [maybe_obj(row) for row in maybe_rows(usage.get(name))]
     return {text(row.get("modality")).upper(): count(row.get("tokenCount")) or 0 for row in rows}
 
 

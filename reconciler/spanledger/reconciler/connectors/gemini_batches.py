@@ -13,7 +13,7 @@ from typing import Final
 
 from spanledger.reconciler.connectors.batch_usage import gemini_usage
 from spanledger.reconciler.connectors.result_files import results
-from spanledger.reconciler.documents import Json, maybe_obj, obj, objects, rfc3339, text
+from spanledger.reconciler.documents import Json, maybe_obj, maybe_rows, obj, objects, rfc3339, text
 from spanledger.reconciler.errors import State
 from spanledger.reconciler.http.api import Api, Verdict, excerpt
 from spanledger.reconciler.http.auth import Auth
@@ -79,7 +79,7 @@ def _next_page(page: Page) -> ApiRequest | None:
 
 def _explain(response: ApiResponse) -> Verdict | None:
     details = maybe_obj(maybe_obj(response.document).get("error")).get("details")
-    reasons = [text(maybe_obj(detail).get("reason")) for detail in details] if isinstance(details, list) else []  # pyright: ignore[reportUnknownVariableType]
+    reasons = [text(maybe_obj(detail).get("reason")) for detail in maybe_rows(details)]
     if response.status == 401 or "API_KEY_INVALID" in reasons:
         said = excerpt(response)
         return Verdict(State.AUTH_FAILED, False, f"Gemini refused the key; it needs {PERMISSION}: {said}")

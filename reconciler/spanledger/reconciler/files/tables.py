@@ -125,7 +125,7 @@ def _text(path: Path, magic: bytes, name: str) -> Generator[IO[str], None, None]
             stream = archive.open(members[0])
         else:
             stream = raw
-        packed = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("Any", stream))
+        packed: io.BufferedReader[Any] = io.BufferedReader(cast("Any", stream))
         # Spreadsheets write a byte order mark: utf-8-sig and utf-16 drop it.
         encoding = "utf-16" if packed.peek(2)[:2] in _UTF16 else "utf-8-sig"
         yield io.TextIOWrapper(packed, encoding=encoding, newline="")
