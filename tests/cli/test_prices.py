@@ -90,6 +90,24 @@ def test_a_call_is_explained_from_the_recorded_rates(store: Store, capsys: pytes
     assert store.rows(f"SELECT count() > 0 FROM spanledger.prices WHERE price_id = '{price_id}'") == [(True,)]
 
 
+def test_an_explanation_is_one_document_for_scripts(store: Store, capsys: pytest.CaptureFixture[str]):
+    ((call_id,),) = store.rows("SELECT call_id FROM spanledger.calls WHERE response_id = 'chatcmpl-default-2'")
+    code, out, _ = spanledger(store, capsys, "prices", "explain", str(call_id), "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["call_id"], found["cost_usd"], found["claimed_cost_usd"]) == (call_id, "0.00044625", "0.00059985")
+    assert found["parts"][1] == {
+        "class": "cache_read",
+        "quantity": 2_048,
+        "rate_usd": "0.075",
+        "per": 1_000_000,
+        "unit": "tokens",
+        "cost_usd": "0.0001536",
+    }
+    assert sum(D(part["cost_usd"]) for part in found["parts"]) == D(found["cost_usd"])
+    assert (found["rates"]["provider"], found["rates"]["model"]) == ("openai", "gpt-4o-mini")
+
+
 def test_an_unknown_call_is_one_line(store: Store, capsys: pytest.CaptureFixture[str]):
     code, _, err = spanledger(store, capsys, "prices", "explain", "ffffffffffffffff")
     assert code == 2
@@ -117,6 +135,12 @@ def test_rates_are_shown(store: Store, capsys: pytest.CaptureFixture[str]):
     code, out, _ = spanledger(store, capsys, "prices", "show", "gpt-4o-mini", "--provider", "openai", "--json")
     assert code == 0
     assert ("cache_read", "0.075") in {(r["class"], r["usd"]) for r in json.loads(out) if r["model"] == "gpt-4o-mini"}
+
+
+def test_a_provider_may_be_spelt_as_spans_spell_it(store: Store, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = spanledger(store, capsys, "prices", "show", "gpt-4o-mini", "--provider", "azure.ai.openai", "--json")
+    assert code == 0
+    assert {row["provider"] for row in json.loads(out)} == {"azure_openai"}
 
 
 def test_a_discount_is_written_and_priced_anew(store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -165,6 +189,8 @@ def test_counters_do_not_go_down_when_prices_do(store: Store, capsys: pytest.Cap
         (["reprice", "--since", "yesterday"], "--since: not a day"),
         (["reprice", "--since", "2026-09-03", "--until", "2026-09-01"], "swap them"),
         (["prices", "show", "no-such-model-anywhere"], "nearest"),
+        (["prices", "show", "gpt-4o", "--provider", "nobody"], "--provider: the price book has no prices of 'nobody'"),
+        (["prices", "audit", "--limit", "-1"], "--limit"),
         (["prices", "unknown", "--prices", "missing.toml"], "missing.toml"),
     ],
 )
@@ -182,3 +208,28 @@ def test_a_wrong_discount_leaves_the_file_alone(capsys: pytest.CaptureFixture[st
     assert run([*override, "--discount", "a lot"]) == 2
     assert "not a percentage" in capsys.readouterr().err
     assert file.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("absent.toml", None, "nothing was written: {file}:4: provider: unknown provider 'opnai'"),
+        ("latin.toml", "# schön\n".encode("latin-1"), "nothing was written: {file}:1: file: is not UTF-8 text"),
+        ("prices.yaml", b"discounts: []\n", "{file}: rules are appended to a .toml file"),
+        ("absent/prices.toml", None, "nothing was written: "),
+    ],
+)
+def test_a_refused_override_leaves_everything_as_it_was(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: bytes | None, says: str
+):
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    override = ["prices", "override", "--prices", str(file), "--provider", "opnai", "--from", "2026-09-01"]
+    assert run([*override, "--discount", "4%"]) == 2
+    err = capsys.readouterr().err
+    assert says.format(file=file) in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+    assert content is None or file.read_bytes() == content

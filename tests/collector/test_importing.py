@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -240,6 +242,53 @@ def test_a_bad_json_line_costs_only_itself(load: Any) -> None:
     assert "JSON at character" in reasons(summary)[0]
 
 
+@pytest.mark.parametrize(
+    "broken", [b'{"broken": \n', b'{"resourceSpans": [\n', b'{"a": {"b":\n', b'{"x"\n', b"{\n", b"not json\n"]
+)
+def test_a_json_line_that_breaks_off_takes_no_other_with_it(load: Any, broken: bytes) -> None:
+    """The next line begins where the break is noticed."""
+    summary, records = load(jsonl(document(1)) + broken + jsonl(document(2)) + jsonl(document(3)))
+    assert records.spans == [1, 2, 3]
+    assert len(reasons(summary)) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_broken_lines_across_the_pieces_that_are_read(load: Any, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK", chunk)
+    _, records = load(b"".join(b'{"broken": \n' + jsonl(document(n)) for n in range(1, 6)))
+    assert records.spans == [1, 2, 3, 4, 5]
+
+
+def test_a_first_line_that_is_no_json_costs_only_itself(load: Any) -> None:
+    summary, records = load(b"2026-11-21 starting\n\n[warn] x\n" + jsonl(document(1)) + jsonl(document(2)))
+    assert records.spans == [1, 2]
+    assert len(reasons(summary)) == 1
+
+
+def test_many_broken_lines_are_told_in_few(load: Any) -> None:
+    summary, records = load(b'{"oops"}\n' * 5_000 + jsonl(document(1)))
+    assert records.spans == [1]
+    assert len(reasons(summary)) == 21
+    assert sum(summary.refused.values()) == 5_000
+
+
+def test_a_json_file_that_ends_too_soon_says_so_once(load: Any) -> None:
+    data = jsonl(document(1)) + jsonl(document(2))[:60]
+    summary, records = load(data)
+    assert records.spans == [1]
+    (reason,) = reasons(summary)
+    assert reason.endswith(("the file ends in the middle of a value", "but the file ends"))
+    assert 0 not in summary.refused.values()
+
+
+def test_a_value_without_end_is_named_by_its_size(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "_VALUE_MAX", 4 << 20)
+    huge = b'{"resourceSpans": [{"resource": {"x": "' + b"y" * (9 << 20) + b'"}}]}\n'
+    summary, records = load(huge + jsonl(document(1)))
+    assert records.spans == [1]
+    assert [reason.partition(": ")[2] for reason in reasons(summary)] == ["a value of more than 4 MiB"]
+
+
 def test_a_json_file_that_breaks_off_keeps_its_whole_spans(load: Any) -> None:
     """The last span is cut; those before it are whole and known to belong to the resource."""
     data = json.dumps(document(*range(1, 6))).encode()
@@ -270,6 +319,27 @@ def test_a_broken_file_does_not_stop_the_others(build: Any, tmp_path: Path) -> N
         f"{tmp_path / 'b.bin'}: this is no OTLP: neither a protobuf export request nor OTLP JSON"
     ]
     assert json.loads(json.dumps(summary.as_dict()))["spans"] == 2
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
+def test_a_pipe_is_read_as_a_file_is(build: Any, tmp_path: Path, pack: Any) -> None:
+    """As in ``zcat old.gz | spanledger import /dev/stdin``; a pipe gives few bytes at a time and cannot go back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = pack(build.traces(*map(build.span, range(1, 2_000))))
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as writer:
+            writer.write(data[:2])
+            writer.write(data[2:])
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    records = Records()
+    summary = import_files([pipe], records)
+    writing.join()
+    assert (summary.spans, dict(summary.refused)) == (1_999, {})
+    assert records.spans == list(range(1, 2_000))
 
 
 def test_a_path_that_does_not_exist(tmp_path: Path) -> None:

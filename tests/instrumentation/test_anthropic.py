@@ -147,7 +147,8 @@ def test_thinking_searches_and_fast_mode(on: Any, clients: Any, provider: Any, r
     }
     provider.replies.append(reply(message(usage=usage)))
     clients.anthropic().messages.create(**REQUEST)
-    assert on.usage() == {**MESSAGE_CLASSES, "output_text": 20, "reasoning": 100, "count.web_searches": 3}
+    counts = {"count.web_searches": 3, "count.web_fetches": 1}
+    assert on.usage() == {**MESSAGE_CLASSES, "output_text": 20, "reasoning": 100, **counts}
     assert on.attributes()["spanledger.service_tier"] == "fast"
     assert on.attributes()["spanledger.notes"] == ("inference_geo:us",)
 
@@ -307,3 +308,51 @@ def test_retries_are_one_call(on: Any, clients: Any, style: Any, provider: Any, 
     assert refused == {"error.type": "529", "http.response.status_code": 529, "spanledger.request_id": "req_1"}
     # newer versions wrap what the HTTP library raised at once
     assert unanswered in ({"error.type": "RemoteProtocolError"}, {"error.type": "APIConnectionError"})
+
+
+@pytest.mark.parametrize("captures", ["true", "false"])
+def test_tools_whose_arguments_come_at_the_same_time(
+    switch_on: Any, clients: Any, style: Any, provider: Any, reply: Any, captures: str
+) -> None:
+    telemetry = switch_on({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": captures})
+    started, *_, delta, stop = message_events()
+
+    def tool(index: int) -> dict[str, Any]:
+        block = {"type": "tool_use", "id": f"t{index}", "name": f"tool{index}", "input": {}}
+        return {"type": "content_block_start", "index": index, "content_block": block}
+
+    def piece(index: int, added: str) -> dict[str, Any]:
+        delta = {"type": "input_json_delta", "partial_json": added}
+        return {"type": "content_block_delta", "index": index, "delta": delta}
+
+    ends = [{"type": "content_block_stop", "index": index} for index in range(2)]
+    pieces = [piece(0, '{"a":'), piece(1, "{}"), piece(0, "1}")]
+    provider.replies.append(reply(events=[started, tool(0), tool(1), *pieces, *ends, delta, stop]))
+    client = clients.anthropic(f"{style.prefix}Anthropic")
+    style.chunks(lambda: client.messages.create(**REQUEST, stream=True))
+    found = json.loads(telemetry.attributes()["spanledger.tool_calls"])
+    assert [(one["name"], one["input_bytes"]) for one in found] == [("tool0", 7), ("tool1", 2)]
+    asked = ['{"a":1}', "{}"] if captures == "true" else [None, None]
+    assert [one.get("input") for one in found] == asked
+
+
+def test_what_the_provider_fetched(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    used = {"web_search_requests": 3, "web_fetch_requests": 2}
+    provider.replies.append(reply(message(usage={"input_tokens": 10, "output_tokens": 5, "server_tool_use": used})))
+    clients.anthropic().messages.create(**REQUEST)
+    assert on.usage() == {"input_uncached": 10, "output_text": 5, "count.web_searches": 3, "count.web_fetches": 2}
+    # 10 x 1 + 5 x 5 USD a million, and 3 searches x 10 USD a thousand
+    assert on.attributes()["spanledger.cost.total"] == "0.030035"
+
+
+def test_iterations_of_other_models_are_noted(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    told = {"input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    iterations = [
+        {"type": "message", **told},
+        {"type": "advisor_message", "model": "claude-opus-4-5", **told},
+        {"type": "fallback_message", "model": "claude-sonnet-4-5", **told},
+    ]
+    provider.replies.append(reply(message(usage={**MESSAGE_USAGE, "iterations": iterations})))
+    clients.anthropic().beta.messages.create(**REQUEST)
+    assert on.usage() == MESSAGE_CLASSES
+    assert on.attributes()["spanledger.notes"] == ("advisor_not_counted", "fallback_model:claude-sonnet-4-5")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import openai
+import pydantic
 import pytest
-from llm_wire import MESSAGES, chat, chat_events, message, message_events, response
+from llm_wire import CHAT_CLASSES, MESSAGES, chat, chat_events, message, message_events, response
 
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": MESSAGES}
 MESSAGE: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 400, "messages": MESSAGES}
@@ -108,3 +110,52 @@ def test_chunks(switch_on: Any, clients: Any, provider: Any, reply: Any) -> None
     telemetry = switch_on(raise_errors=False)
     assert ask() == bare
     assert_unknown(telemetry)
+
+
+def test_counts_that_nobody_counts(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    usage = {"prompt_tokens": 10**30, "completion_tokens": 1e300, "total_tokens": 10**30}
+    provider.replies.append(reply(chat(usage=usage)))
+    clients.openai().chat.completions.create(**CHAT, seed=2**70)
+    assert_unknown(on)
+    assert "gen_ai.request.seed" not in on.attributes()
+
+
+CUT_OFF = [{"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": '{"colour": "bl'}}]
+WRONG = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": '{"sky": 1}'}}]
+
+
+@pytest.mark.parametrize("choices", [CUT_OFF, WRONG], ids=["cut off", "wrong"])
+def test_structured_output_that_the_sdk_refuses_is_billed(
+    on: Any, clients: Any, provider: Any, reply: Any, style: Any, choices: Any
+) -> None:
+    class Sky(pydantic.BaseModel):
+        colour: str
+
+    provider.replies.append(reply(chat(choices=choices), headers={"x-request-id": "req_1"}))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    completions = client.chat.completions if hasattr(client.chat.completions, "parse") else client.beta.chat.completions
+    with pytest.raises((openai.LengthFinishReasonError, pydantic.ValidationError)) as raised:
+        style.call(lambda: completions.parse(**CHAT, response_format=Sky))
+    assert on.usage() == CHAT_CLASSES
+    attributes = on.attributes()
+    assert attributes["error.type"] == type(raised.value).__qualname__
+    assert attributes["gen_ai.response.id"] == "chatcmpl-1"
+    assert attributes["spanledger.request_id"] == "req_1"
+    assert attributes["spanledger.cost.total"] == "0.004925"
+    assert on.span().status.status_code.name == "ERROR"
+    assert "colour" not in on.span().to_json()
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/html"])
+def test_a_body_that_cannot_be_decoded(
+    on: Any, clients: Any, provider: Any, reply: Any, style: Any, content_type: str
+) -> None:
+    class Broken(reply):  # type: ignore[misc]
+        def body(self) -> bytes:
+            return b'{"id": "chatcmpl-1", "usage'
+
+    provider.replies.append(Broken(content_type=content_type))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    with contextlib.suppress(ValueError):  # what is no JSON by its type is given to the application as it is
+        style.call(lambda: client.chat.completions.create(**CHAT))
+    assert_unknown(on)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from llm_wire import CHAT_CLASSES, MESSAGE_CLASSES, RESPONSE_CLASSES, chat, message, response
 
 from spanledger.instrumentation import labels
+from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES
 
 BATCH = {
     "id": "msgbatch_1",
@@ -99,6 +101,50 @@ def test_openais_file(
     assert first.attributes["spanledger.request_id"] == "req_1"
     assert first.attributes["spanledger.is_batch"] is True
     assert first.start_time == 1790000000 * 10**9, "when it was answered, not when it was fetched"
+
+
+@pytest.mark.parametrize("chunk_size", [7, 100_000])
+def test_openais_file_read_piece_by_piece(
+    on: Any, clients: Any, style: Any, provider: Any, reply: Any, chunk_size: int
+) -> None:
+    bodies = [chat(id="chatcmpl-1"), response(id="resp_2")]
+    answers = [{"status_code": 200, "request_id": "req_1", "body": body} for body in bodies]
+    documents = [{"id": f"batch_req_{n}", "custom_id": str(n), "response": answer} for n, answer in enumerate(answers)]
+    provider.replies.append(lines(reply, documents))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    if style.is_async:
+
+        async def read() -> bytes:
+            async with client.files.with_streaming_response.content("file-1") as opened:
+                return b"".join([piece async for piece in opened.iter_bytes(chunk_size)])
+
+        body = asyncio.run(read())
+    else:
+        with client.files.with_streaming_response.content("file-1") as opened:
+            body = b"".join(opened.iter_bytes(chunk_size))
+    assert body.count(b"\n") == 2
+    first, second = on.spans()
+    assert (first.attributes["gen_ai.response.id"], classes(first)) == ("chatcmpl-1", CHAT_CLASSES)
+    assert (second.attributes["gen_ai.response.id"], classes(second)) == ("resp_2", RESPONSE_CLASSES)
+    assert first.attributes["spanledger.is_batch"] is True
+
+
+def test_a_large_file_of_no_lines_is_not_kept(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    class Sound(reply):  # type: ignore[misc]
+        content_type = "application/octet-stream"
+
+        def body(self) -> bytes:
+            return b"\x00" * (2 * MAX_DOCUMENT_BYTES)
+
+    provider.replies.append(Sound())
+    tracemalloc.start()
+    with clients.openai().files.with_streaming_response.content("file-1") as opened:
+        read = sum(len(piece) for piece in opened.iter_bytes())
+        kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == 2 * MAX_DOCUMENT_BYTES
+    assert kept < 3 * MAX_DOCUMENT_BYTES, "the body that the provider sends is 2 of them"
+    assert on.spans() == []
 
 
 def test_other_files_are_left_alone(on: Any, clients: Any, provider: Any, reply: Any) -> None:

@@ -600,10 +600,35 @@ def test_a_retried_request_is_one_span(on: Any, provider: Any, reply: Any, clien
     client.meta.events.register(
         "needs-retry.bedrock-runtime.Converse", lambda attempts, **_: 0 if attempts == 1 else None
     )
-    provider.replies += [converse_reply(reply), converse_reply(reply)]
+    provider.replies += [
+        reply(
+            {"message": "slow down"},
+            status=429,
+            headers={"x-amzn-errortype": "ThrottlingException", "x-amzn-requestid": "r1"},
+        ),
+        converse_reply(reply),
+    ]
     client.converse(modelId=NOVA, messages=MESSAGES)
     assert len(provider.requests) == 2
     assert on.attributes()["http.request.resend_count"] == 1
+    assert on.usage() == as_parsed(client)[1]
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {
+        "error.type": "ThrottlingException",
+        "http.response.status_code": 429,
+        "spanledger.request_id": "r1",
+    }
+
+
+def test_an_attempt_that_nobody_answered(on: Any, provider: Any, reply: Any, client: Any) -> None:
+    client.meta.events.register(
+        "needs-retry.bedrock-runtime.Converse", lambda attempts, **_: 0 if attempts == 1 else None
+    )
+    provider.replies += [reply(cuts=True), converse_reply(reply)]
+    client.converse(modelId=NOVA, messages=MESSAGES)
+    (event,) = on.span().events
+    assert event.attributes == {"error.type": "ConnectionClosedError"}
     assert on.usage() == as_parsed(client)[1]
 
 
@@ -654,3 +679,39 @@ def test_boto3(on: Any, provider: Any, reply: Any) -> None:
     made.converse(modelId=NOVA, messages=MESSAGES)
     assert on.usage() == as_parsed(made)[1]
     made.close()
+
+
+ROUTER = "arn:aws:bedrock:us-east-1:123456789012:default-prompt-router/anthropic.claude:1"
+CHOSEN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0"
+
+
+def test_the_model_that_a_prompt_router_chose(on: Any, provider: Any, reply: Any, client: Any) -> None:
+    provider.replies.append(converse_reply(reply, trace={"promptRouter": {"invokedModelId": CHOSEN}}))
+    client.converse(modelId=ROUTER, messages=MESSAGES)
+    attributes = on.attributes()
+    assert attributes["gen_ai.request.model"] == ROUTER
+    assert attributes["gen_ai.response.model"] == CHOSEN
+    assert float(attributes["spanledger.cost.total"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "document", "name", "usage"),
+    [
+        ("amazon.nova-canvas-v1:0", {"images": ["AA==", "AA=="]}, "image_generation", {"count.images": 2}),
+        (
+            "stability.stable-image-core-v1:1",
+            {"images": ["AA=="], "seeds": [1]},
+            "image_generation",
+            {"count.images": 1},
+        ),
+        ("cohere.rerank-v3-5:0", {"results": [{"index": 0, "relevance_score": 0.9}]}, "rerank", {}),
+    ],
+)
+def test_bodies_that_are_no_text(
+    on: Any, provider: Any, reply: Any, client: Any, model: str, document: Any, name: str, usage: Any
+) -> None:
+    provider.replies.append(reply(document))
+    client.invoke_model(modelId=model, body=json.dumps({"prompt": "a blue sky"}))["body"].read()
+    assert on.span().name == f"{name} {model}"
+    assert on.usage() == usage
+    assert "sky" not in on.span().to_json()

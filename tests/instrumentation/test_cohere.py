@@ -550,10 +550,16 @@ def test_nobody_answers(on: Any, client: Client, provider: Any) -> None:
 
 
 def test_a_retried_request_is_one_span(on: Any, client: Client, provider: Any, reply: Any) -> None:
-    provider.replies += [reply({}, status=503, headers={"retry-after-ms": "1"}), reply(answer())]
+    provider.replies += [
+        reply({}, status=503, headers={"retry-after-ms": "1", "x-debug-trace-id": "t1"}),
+        reply(answer()),
+    ]
     client.call(lambda co: chat(co, request_options={"max_retries": 3}))
     assert len(provider.requests) == 2
     assert on.attributes()["http.request.resend_count"] == 1
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {"error.type": "503", "http.response.status_code": 503, "spanledger.request_id": "t1"}
     assert on.usage() == CLASSES
 
 
@@ -686,3 +692,58 @@ def test_sagemaker_is_billed_by_the_hour(on: Any, bedrock: Any, provider: Any, r
     attributes = on.attributes()
     assert attributes["spanledger.provider"] == "aws_sagemaker"
     assert "gen_ai.usage.cost" not in attributes
+
+
+EMBED_JOB = {
+    "job_id": "job-1",
+    "status": "processing",
+    "created_at": "2026-11-01T00:00:00Z",
+    "input_dataset_id": "data-1",
+    "model": "embed-v4.0",
+    "truncate": "END",
+}
+
+
+def test_an_embed_job_is_a_call_once_it_is_done(on: Any, client: Client, provider: Any, reply: Any) -> None:
+    done = {**EMBED_JOB, "status": "complete", "meta": {"billed_units": {"input_tokens": 7000.0}}}
+    provider.replies += [reply(EMBED_JOB), reply({}, status=404)]
+    client.call(lambda co: co.embed_jobs.get("job-1"))
+    with pytest.raises(cohere.NotFoundError):
+        client.call(lambda co: co.embed_jobs.get("job-2"))
+    assert on.spans() == []
+    provider.replies.append(reply(done))
+    client.call(lambda co: co.embed_jobs.get("job-1"))
+    assert on.span().name == "embeddings embed-v4.0"
+    assert on.usage() == {"input_uncached": 7000}
+    assert on.attributes()["gen_ai.response.id"] == "job-1"
+    # 7000 x 0.12 USD a million
+    assert on.attributes()["spanledger.cost.total"] == "0.00084"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cohere.batches") is None, reason="this SDK has no batches")
+def test_a_batch_is_a_call_once_it_is_done(on: Any, client: Client, provider: Any, reply: Any) -> None:
+    batch = {"id": "b-1", "name": "n", "input_dataset_id": "d", "model": MODEL, "status": "BATCH_STATUS_IN_PROGRESS"}
+    told = {"input_tokens": "5000", "output_tokens": "200", "num_successful_records": 5}
+    provider.replies += [
+        reply({"batch": batch}),
+        reply({"batch": {**batch, **told, "status": "BATCH_STATUS_COMPLETED"}}),
+    ]
+    for _ in range(2):
+        client.call(lambda co: co.batches.retrieve("b-1"))
+    assert on.span().name == f"batch {MODEL}"
+    assert on.usage() == {"input_uncached": 5000, "output_text": 200}
+    attributes = on.attributes()
+    assert attributes["spanledger.batch_id"] == attributes["gen_ai.response.id"] == "b-1"
+    assert attributes["spanledger.is_batch"] is True
+    assert attributes["spanledger.notes"] == ("billed_units_missing",)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cohere.audio") is None, reason="this SDK knows no sound")
+def test_a_transcription_tells_no_usage(on: Any, client: Client, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply({"text": "hi"}))
+    client.call(
+        lambda co: co.audio.transcriptions.create(model="cohere-transcribe", language="en", file=("a.wav", b"RIFF"))
+    )
+    assert on.span().name == "transcription cohere-transcribe"
+    assert on.usage() == {}
+    assert "spanledger.cost.total" not in on.attributes()

@@ -8,10 +8,49 @@ import sys
 from typing import Any
 
 import pytest
-from llm_wire import chat
+from llm_wire import chat, chat_events
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
+WITH_A_STREAM = """
+import gc, os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import openai
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from spanledger import instrumentation
+
+class Lines(SpanExporter):
+    def export(self, spans):
+        for span in spans:
+            partial = span.attributes.get('spanledger.usage.partial', False)
+            os.write(1, f"{os.getpid()} {partial}\\n".encode())
+        return SpanExportResult.SUCCESS
+
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(Lines()))
+instrumentation.instrument(tracer_provider=provider)
+client = openai.OpenAI(api_key="none", base_url=sys.argv[1], max_retries=0)
+stream = client.chat.completions.create(
+    model="gpt-4o", messages=[{"role": "user", "content": "Why?"}], stream=True
+)
+next(stream)
+child = os.fork()
+if child == 0:
+    if sys.argv[2] == "drops":
+        stream = None
+        gc.collect()
+    else:
+        list(stream)
+    provider.force_flush()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+if sys.argv[2] == "drops":
+    list(stream)
+print("parent", os.getpid(), flush=True)
+provider.force_flush()
+os._exit(0)
+"""
 APP = """
 import os, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later on forks beside threads
@@ -79,3 +118,22 @@ def test_each_process_exports_its_own_calls(provider: Any, reply: Any) -> None:
     assert len({span_id for _, span_id, _ in spans}) == len(spans) == 6
     assert [sum(pid == child for pid, _, _ in spans) for child in children[:2]] == [2, 2], "the others are the parent's"
     assert "None" not in {cost for _, _, cost in spans}
+
+
+@pytest.mark.parametrize("child", ["drops", "reads"])
+def test_a_stream_that_was_open_at_the_fork_is_one_span(provider: Any, reply: Any, child: str) -> None:
+    """Of the process that reads it to its end."""
+    provider.replies.append(reply(events=chat_events()))
+    ran = subprocess.run(
+        [sys.executable, "-c", WITH_A_STREAM, provider.url, child],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    (parent,) = (line[1] for line in lines if line[0] == "parent")
+    ((pid, is_partial),) = (line for line in lines if line[0] != "parent")
+    assert (pid == parent) is (child == "drops")
+    assert is_partial == "False"

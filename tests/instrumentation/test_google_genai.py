@@ -236,11 +236,27 @@ def test_an_error(on: Any, gemini: Gemini, provider: Any, reply: Any, method: An
 
 
 def test_a_retried_request_is_one_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
-    provider.replies += [reply({"error": {"code": 503}}, status=503), reply(answer())]
-    retry = {"attempts": 2, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
+    provider.replies += [reply({"error": {"code": 503}}, status=503), reply({}, status=500), reply(answer())]
+    retry = {"attempts": 3, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
     gemini.call(gemini.client(http_options={"retry_options": retry}), generate)
-    assert len(provider.requests) == 2
+    assert len(provider.requests) == 3
     assert on.usage() == CLASSES
+    assert on.attributes()["http.request.resend_count"] == 2
+    first, second = on.span().events
+    assert first.name == second.name == "spanledger.failed_attempt"
+    assert first.attributes == {"error.type": "503", "http.response.status_code": 503}
+    assert second.attributes == {"error.type": "500", "http.response.status_code": 500}
+    assert on.span().start_time <= first.timestamp <= second.timestamp <= on.span().end_time
+
+
+def test_retries_in_vain_are_one_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    provider.replies += [reply({"error": {"code": 429}}, status=429), reply({"error": {"code": 503}}, status=503)]
+    retry = {"attempts": 2, "initial_delay": 0.001, "max_delay": 0.001, "jitter": 0}
+    with pytest.raises(errors.ServerError):
+        gemini.call(gemini.client(http_options={"retry_options": retry}), generate)
+    assert on.attributes()["http.response.status_code"] == 503
+    assert on.attributes()["http.request.resend_count"] == 1
+    assert [event.attributes["error.type"] for event in on.span().events] == ["429"]
 
 
 def test_a_chat_is_one_span_a_message(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
@@ -443,6 +459,42 @@ def test_a_batchs_answers(on: Any, gemini: Gemini, provider: Any, reply: Any) ->
         assert span.attributes["spanledger.batch_id"] == "b-1"
         assert span.attributes["gen_ai.usage.input_tokens"] == 1200
         assert span.start_time == 1_795_168_800_000_000_000
+
+
+def file_reply(reply: Any, body: bytes) -> Any:
+    class File(reply):  # type: ignore[misc]
+        content_type = "application/octet-stream"
+
+        def body(self) -> bytes:
+            return body
+
+    return File()
+
+
+def test_the_answers_in_a_batchs_file(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:
+    lines = [
+        {"key": "a", "response": answer(responseId="resp-1")},
+        {"key": "b", "error": {"code": 8, "message": "no"}},
+        {"key": "c", "response": {name: value for name, value in answer().items() if name != "responseId"}},
+    ]
+    body = "\n".join(map(json.dumps, lines)).encode()
+    provider.replies.append(file_reply(reply, body))
+    assert gemini.call(gemini.client(), lambda half: half.files.download(file="files/out-1")) == body
+    first, second = on.spans()
+    assert first.attributes["gen_ai.response.id"] == "resp-1"
+    assert second.attributes["gen_ai.response.id"] == "files/out-1/c"
+    for span in (first, second):
+        assert span.attributes["spanledger.is_batch"] is True
+        assert span.attributes["gen_ai.usage.input_tokens"] == 1200
+        # 1000 x 0.15 + 200 x 0.03 + 100 x 1.25 USD a million
+        assert span.attributes["spanledger.cost.total"] == "0.000281"
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00\x01" * 500, b'{"response": broken', b'{"name": "x"}\n'])
+def test_other_files_are_left_alone(on: Any, gemini: Gemini, provider: Any, reply: Any, body: bytes) -> None:
+    provider.replies.append(file_reply(reply, body))
+    assert gemini.call(gemini.client(), lambda half: half.files.download(file="files/out-1")) == body
+    assert on.spans() == []
 
 
 def test_what_is_not_billed_makes_no_span(on: Any, gemini: Gemini, provider: Any, reply: Any) -> None:

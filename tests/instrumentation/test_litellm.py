@@ -130,6 +130,7 @@ def test_a_stream_through_its_own_client(on: Any, provider: Any, reply: Any, sty
     found = on.attributes()
     assert found["gen_ai.response.time_to_first_chunk"] > 0
     assert found["gen_ai.response.finish_reasons"] == ("stop",)
+    assert "spanledger.usage.partial" not in found, "LiteLLM closes its streams itself at the end"
     assert "gen_ai.response.id" not in found, "LiteLLM invents one"
     of_unknown_lifetime = {"input_uncached": 300, "cache_read": 2000, "cache_write": 50, "output_text": 120}
     assert on.usage() in (MESSAGE_CLASSES, of_unknown_lifetime), (
@@ -147,6 +148,29 @@ def test_a_stream_that_is_left(on: Any, provider: Any, reply: Any, style: Any, t
     assert found["spanledger.usage.partial"] is True
     assert "gen_ai.usage.output_tokens" not in found
     assert found.get("gen_ai.usage.input_tokens") == (None if model == GPT else 2350)
+
+
+def test_a_stream_that_is_closed(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    """Its call ends there and then, however long the application keeps the stream."""
+    closing = "aclose" if style.is_async else "close"
+    if not hasattr(litellm.CustomStreamWrapper, closing):
+        pytest.skip(f"this LiteLLM has no {closing} of streams")
+    provider.replies.append(reply(events=message_events(), waits_after=5))
+    kept = {"model": CLAUDE, "messages": MESSAGES, "stream": True, **to}
+
+    async def leave() -> None:
+        stream = await litellm.acompletion(**kept)
+        await anext(stream)
+        await stream.aclose()
+        assert on.attributes()["spanledger.usage.partial"] is True
+
+    if style.is_async:
+        asyncio.run(leave())
+    else:
+        stream = litellm.completion(**kept)
+        next(stream)
+        stream.close()
+        assert on.attributes()["spanledger.usage.partial"] is True
 
 
 def test_a_stream_that_breaks_off(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
@@ -345,3 +369,85 @@ def test_a_version_that_changed_under_us(switch_on: Any, monkeypatch: pytest.Mon
     switch_on(raise_errors=False)
     (line,) = problems()
     assert line.endswith("has no litellm.aembedding.original_function: calls through it are not recorded")
+
+
+RERANKED = {
+    "id": "rr_1",
+    "results": [{"index": 0, "relevance_score": 0.9}],
+    "meta": {"billed_units": {"search_units": 2}},
+}
+
+
+def test_reranking(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    provider.replies.append(reply(RERANKED))
+    asked = {"query": "sky", "documents": ["a", "b"], "metadata": {"team_id": "search"}}
+    answer = ask(style, "rerank", model="cohere/rerank-v3.5", **asked, **to)
+    assert type(answer).__name__ == "RerankResponse"
+    assert on.span().name == "rerank rerank-v3.5"
+    assert on.usage() == {"count.rerank_searches": 2}
+    found = on.attributes()
+    assert found["spanledger.provider"] == "cohere"
+    assert found["spanledger.team_id"] == "search"
+    assert found["gen_ai.response.id"] == "rr_1"
+
+
+def test_images_of_a_provider_that_tells_no_usage(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    provider.replies.append(reply({"created": 1790000000, "data": [{"url": "x"}, {"url": "y"}]}))
+    ask(style, "image_generation", model="recraft/recraftv3", prompt="a blue sky", n=2, **to)
+    assert on.span().name == "image_generation recraftv3"
+    assert on.usage() == {"count.images": 2}, "LiteLLM's zeros are no usage"
+
+
+def test_images_through_the_openai_sdk(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    usage = {
+        "input_tokens": 100,
+        "input_tokens_details": {"image_tokens": 0, "text_tokens": 100},
+        "output_tokens": 4000,
+        "total_tokens": 4100,
+    }
+    provider.replies.append(reply({"created": 1790000000, "data": [{"b64_json": "AA=="}], "usage": usage}))
+    asked = {"prompt": "a blue sky", "metadata": {"team_id": "search"}}
+    ask(style, "image_generation", model="openai/gpt-image-1", **asked, **to)
+    found = on.attributes()
+    assert found["spanledger.sdk"] == "openai"
+    assert found["spanledger.team_id"] == "search", "what LiteLLM was told"
+    assert on.usage() == {"input_uncached": 100, "output_image": 4000, "count.images": 1}
+
+
+def test_a_transcription(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    heard = {"channels": [{"alternatives": [{"transcript": "hi", "words": []}]}]}
+    provider.replies.append(reply({"metadata": {"duration": 3.2, "request_id": "d1"}, "results": heard}))
+    ask(style, "transcription", model="deepgram/nova-2", file=("a.wav", b"RIFF"), **to)
+    assert on.span().name == "transcription nova-2"
+    assert on.usage() == {"count.audio_seconds": 4}
+
+
+def test_speech_through_the_openai_sdk(on: Any, provider: Any, reply: Any, style: Any, to: Any) -> None:
+    provider.replies.append(reply({}))
+    ask(style, "speech", model="openai/tts-1", input="hello", voice="alloy", **to)
+    assert on.span().name == "text_to_speech tts-1"
+    assert on.usage() == {"count.input_characters": 5}
+
+
+def test_messages(on: Any, provider: Any, reply: Any, to: Any) -> None:
+    provider.replies.append(reply(message()))
+
+    async def make() -> Any:
+        return await litellm.anthropic_messages(max_tokens=400, messages=MESSAGES, model=CLAUDE, **to)
+
+    assert asyncio.run(make())["id"] == "msg_1"
+    assert on.span().name == "chat claude-haiku-4-5"
+    assert on.attributes()["gen_ai.response.id"] == "msg_1"
+    assert on.attributes()["gen_ai.request.max_tokens"] == 400
+    assert on.usage() == MESSAGE_CLASSES
+
+
+def test_messages_of_another_provider_are_one_span(on: Any, provider: Any, reply: Any, to: Any) -> None:
+    provider.replies.append(reply(response()))
+
+    async def make() -> Any:
+        return await litellm.anthropic_messages(max_tokens=400, messages=MESSAGES, model=GPT, **to)
+
+    asyncio.run(make())
+    assert on.attributes()["gen_ai.response.id"] == "resp_1"
+    assert on.usage() == RESPONSE_CLASSES

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from llm_wire import RESPONSE_CLASSES, response, response_events
 from opentelemetry import trace
 
 from spanledger import instrumentation
@@ -598,11 +599,35 @@ def test_nobody_answers(on: Any, mistral: Mistral) -> None:
 
 def test_a_retried_request_is_one_span(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
     retries: Any = importlib.import_module(f"{PACKAGE}.utils")
-    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), False)
-    provider.replies += [reply({}, status=503), reply(answer())]
+    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), True)
+    provider.replies += [
+        reply({}, status=503, headers={"retry-after": "0.001", "mistral-correlation-id": "c1"}),
+        reply(answer()),
+    ]
     mistral.call("chat.complete", **ASK, retries=config)
     assert len(provider.requests) == 2
     assert on.usage() == CLASSES
+    assert on.attributes()["http.request.resend_count"] == 1
+    (event,) = on.span().events
+    assert event.name == "spanledger.failed_attempt"
+    assert event.attributes == {
+        "error.type": "503",
+        "http.response.status_code": 503,
+        "spanledger.request_id": "c1",
+    }
+
+
+def test_an_attempt_that_is_the_only_one_is_no_failed_attempt(
+    on: Any, mistral: Mistral, provider: Any, reply: Any
+) -> None:
+    retries: Any = importlib.import_module(f"{PACKAGE}.utils")
+    config = retries.RetryConfig("backoff", retries.BackoffStrategy(1, 1, 1, 10_000), True)
+    provider.replies += [reply({"message": "no"}, status=400)]
+    with pytest.raises(Exception, match="400"):
+        mistral.call("chat.complete", **ASK, retries=config)
+    assert on.attributes()["http.response.status_code"] == 400
+    assert "http.request.resend_count" not in on.attributes()
+    assert on.span().events == ()
 
 
 def test_what_is_not_billed(on: Any, once: Mistral, provider: Any, reply: Any) -> None:
@@ -717,7 +742,7 @@ def test_a_version_without_what_we_know() -> None:
     """A method that is gone is told, once; nothing else is touched."""
 
     class Changed:
-        __name__ = "mistralai.client.basesdk"
+        __name__ = f"{PACKAGE}.basesdk"
 
     problems = Problems()
     recorder: Any = None
@@ -770,3 +795,65 @@ def test_google_bills_its_own_clients(on: Any, provider: Any, reply: Any) -> Non
 def _cloud(name: str) -> Any:
     """One of the clouds' clients; what they need is not always installed."""
     return pytest.importorskip(f"mistralai_{name}" if IS_FIRST else f"mistralai.{name}.client", exc_type=ImportError)
+
+
+HEARD = {
+    "model": "voxtral-mini-2602",
+    "text": "hi",
+    "language": "en",
+    "segments": [],
+    "usage": {"prompt_audio_seconds": 203, "prompt_tokens": 4, "total_tokens": 3264, "completion_tokens": 635},
+}
+needs_audio = pytest.mark.skipif(not hasattr(sdk.Mistral(api_key=KEY), "audio"), reason="this SDK knows no sound")
+
+
+@needs_audio
+def test_a_transcription_is_billed_by_the_second(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply(HEARD))
+    file = {"file_name": "a.wav", "content": b"RIFF" * 1000}
+    got = mistral.call("audio.transcriptions.complete", model="voxtral-mini-latest", file=file)
+    assert got.text == "hi"
+    assert b"RIFF" * 1000 in provider.requests[0].body
+    assert on.span().name == "transcription voxtral-mini-latest"
+    assert on.attributes()["gen_ai.response.model"] == "voxtral-mini-2602"
+    assert on.usage() == {"count.input_audio_seconds": 203}
+    # 203 s x 0.18 USD an hour
+    assert on.attributes()["spanledger.cost.total"] == "0.01015"
+    assert "RIFF" not in on.span().to_json()
+
+
+@needs_audio
+def test_a_streamed_transcription(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    provider.replies.append(
+        reply(events=[{"type": "transcription.text.delta", "text": "hi"}, {"type": "transcription.done", **HEARD}])
+    )
+    mistral.read("audio.transcriptions.stream", model="voxtral-mini-latest", file_url="https://example.com/a.wav")
+    assert on.span().name == "transcription voxtral-mini-latest"
+    assert on.attributes()["gen_ai.request.stream"] is True
+    assert on.usage() == {"count.input_audio_seconds": 203}
+
+
+@pytest.mark.skipif(not hasattr(getattr(sdk.Mistral(api_key=KEY), "audio", None), "speech"), reason="no speech")
+def test_speech(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply({"audio_data": "AA=="}))
+    mistral.call("audio.speech.complete", model="voxtral-tts", input="hello")
+    assert on.span().name == "text_to_speech voxtral-tts"
+    assert on.usage() == {"count.input_characters": 5}
+
+
+@pytest.mark.skipif(not hasattr(sdk.Mistral(api_key=KEY), "responses"), reason="this SDK has no responses")
+def test_a_response(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply(response(model="mistral-small-2603", service_tier="priority")))
+    mistral.call("responses.create", model=MODEL, input="Why is the sky blue?")
+    assert on.span().name == f"chat {MODEL}"
+    assert on.attributes()["gen_ai.response.id"] == "resp_1"
+    assert on.attributes()["spanledger.service_tier"] == "priority"
+    assert on.usage() == RESPONSE_CLASSES
+
+
+@pytest.mark.skipif(not hasattr(sdk.Mistral(api_key=KEY), "responses"), reason="this SDK has no responses")
+def test_a_streamed_response(on: Any, mistral: Mistral, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply(events=response_events()))
+    mistral.read("responses.create", model=MODEL, input="Why is the sky blue?", stream=True)
+    assert on.usage() == RESPONSE_CLASSES
+    assert on.attributes()["gen_ai.response.id"] == "resp_1"

@@ -125,3 +125,44 @@ def test_moderations_are_free(on: Any, clients: Any, provider: Any, reply: Any) 
     provider.replies.append(reply({"id": "modr-1", "model": "omni-moderation-latest", "results": []}))
     clients.openai().moderations.create(input="x")
     assert on.spans() == []
+
+
+needs_videos = pytest.mark.skipif(not hasattr(openai.OpenAI, "videos"), reason="this SDK has no videos")
+VIDEO = {
+    "id": "video_1",
+    "object": "video",
+    "created_at": 1790000000,
+    "model": "sora-2",
+    "progress": 0,
+    "seconds": "8",
+    "size": "720x1280",
+    "status": "queued",
+}
+
+
+@needs_videos
+@pytest.mark.filterwarnings("ignore:The Sora API")
+def test_a_video_is_a_call_once_it_is_there(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    client = clients.openai(f"{style.prefix}OpenAI")
+    provider.replies += [reply(VIDEO), reply({**VIDEO, "status": "in_progress"}), reply({**VIDEO, "status": "failed"})]
+    style.call(lambda: client.videos.create(model="sora-2", prompt="a blue sky", seconds="8"))
+    for _ in range(2):
+        style.call(lambda: client.videos.retrieve("video_1"))
+    assert on.spans() == []
+    provider.replies.append(reply({**VIDEO, "status": "completed", "progress": 100}))
+    style.call(lambda: client.videos.retrieve("video_1"))
+    assert on.span().name == "video_generation sora-2"
+    assert on.usage() == {"count.output_video_seconds": 8}
+    assert on.attributes()["gen_ai.response.id"] == "video_1"
+    assert "spanledger.cost.total" not in on.attributes()
+    assert "blue sky" not in on.span().to_json()
+
+
+@needs_videos
+@pytest.mark.filterwarnings("ignore:The Sora API")
+def test_what_is_asked_about_videos_besides(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    client = clients.openai()
+    provider.replies += [reply({"object": "list", "data": []}), Sound(reply)]
+    client.videos.list()
+    client.videos.download_content("video_1")
+    assert on.spans() == []

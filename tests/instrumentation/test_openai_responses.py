@@ -193,3 +193,59 @@ def test_content(switch_on: Any, clients: Any, style: Any, provider: Any, reply:
     assert json.loads(attributes["gen_ai.output.messages"]) == [
         {"role": "assistant", "parts": [{"type": "text", "content": "Rayleigh."}], "finish_reason": "completed"}
     ]
+
+
+@pytest.mark.skipif(not hasattr(openai.resources.beta.Beta, "responses"), reason="this SDK has no beta responses")
+def test_beta_responses(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    client = clients.openai(f"{style.prefix}OpenAI")
+    queued = response(status="queued", background=True, usage=None)
+    provider.replies += [reply(response()), reply(queued), reply(response(id="resp_2", background=True))]
+    style.call(lambda: client.beta.responses.create(**REQUEST))
+    style.call(lambda: client.beta.responses.retrieve("resp_2"))
+    style.call(lambda: client.beta.responses.retrieve("resp_2"))
+    assert [request.path.rpartition("?")[2] for request in provider.requests] == ["beta=true"] * 3
+    first, second = on.spans()
+    for span, identifier in ((first, "resp_1"), (second, "resp_2")):
+        assert span.attributes["gen_ai.response.id"] == identifier
+        assert span.attributes["spanledger.cost.total"] == "0.00245"
+
+
+@pytest.mark.skipif(not hasattr(openai.resources.beta.Beta, "responses"), reason="this SDK has no beta responses")
+def test_a_beta_stream(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    provider.replies.append(reply(events=response_events()))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    style.chunks(lambda: client.beta.responses.create(**REQUEST, stream=True))
+    assert on.usage() == RESPONSE_CLASSES
+
+
+@pytest.mark.parametrize("path", ["/responses", "responses", "/responses/"])
+def test_a_request_that_the_application_writes_itself(
+    on: Any, clients: Any, style: Any, provider: Any, reply: Any, path: str
+) -> None:
+    provider.replies.append(reply(response()))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    style.call(lambda: client.post(path, body=REQUEST, cast_to=openai.types.responses.Response))
+    assert on.usage() == RESPONSE_CLASSES
+
+
+@pytest.mark.skipif(not hasattr(openai.OpenAI, "decisions"), reason="this SDK has no decisions")
+def test_a_decision(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
+    answers = [{"type": "predicate", "name": "is_blue", "probability": 0.9}]
+    provider.replies.append(reply({"model": "gpt-6-luna", "answers": answers, "usage": RESPONSE_USAGE}))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    questions = [{"type": "predicate", "name": "is_blue", "question": "Is it?"}]
+    style.call(lambda: client.decisions.create(model="gpt-6-luna", input="The sky", questions=questions))
+    assert on.span().name == "classification gpt-6-luna"
+    assert on.usage() == RESPONSE_CLASSES
+    assert "openai.api.type" not in on.attributes()
+
+
+def test_tools_whose_price_answers_do_not_tell(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+    used = [
+        {"type": "image_generation_call", "id": "i", "status": "completed", "result": "AA=="},
+        {"type": "code_interpreter_call", "id": "c", "status": "completed", "container_id": "cntr_1", "code": "1"},
+    ]
+    provider.replies.append(reply(response(output=used)))
+    clients.openai().responses.create(**REQUEST)
+    assert on.usage() == RESPONSE_CLASSES
+    assert on.attributes()["spanledger.notes"] == ("image_tool_not_counted", "code_interpreter_not_counted")

@@ -8,7 +8,7 @@ import pickle
 from typing import Any, TypeVar
 
 import pytest
-from llm_wire import MESSAGES, chat, chat_events, message, message_events
+from llm_wire import CHAT_CLASSES, MESSAGES, chat, chat_events, message, message_events
 
 from spanledger import instrumentation
 from spanledger.instrumentation import problems, status
@@ -128,6 +128,30 @@ def test_switching_off_restores_every_class(provider: Any) -> None:
     instrumentation.uninstrument()
     assert patched() == before
     assert {one.state for one in status()} <= {"off", "not installed"}
+
+
+def test_a_stream_that_is_open_when_recording_is_switched_off(
+    on: Any, clients: Any, provider: Any, reply: Any, style: Any
+) -> None:
+    provider.replies.append(reply(events=chat_events()))
+    client = clients.openai(f"{style.prefix}OpenAI")
+    chunks = 0
+    if style.is_async:
+
+        async def run() -> int:
+            stream = await client.chat.completions.create(**OPENAI, stream=True)
+            await anext(stream)
+            instrumentation.uninstrument()
+            return 1 + len([chunk async for chunk in stream])
+
+        chunks = asyncio.run(run())
+    else:
+        stream = client.chat.completions.create(**OPENAI, stream=True)
+        next(stream)
+        instrumentation.uninstrument()
+        chunks = 1 + len(list(stream))
+    assert chunks == len(chat_events()) - 2, "neither the usage that was asked for nor the end is a chunk"
+    assert on.usage() == CHAT_CLASSES
 
 
 def test_switching_on_twice_makes_one_span(switch_on: Any, clients: Any, provider: Any, reply: Any) -> None:

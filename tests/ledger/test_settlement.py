@@ -98,6 +98,14 @@ def test_a_log_record_of_the_span_is_the_same_call(calls, observe):
     assert [witnesses for _, witnesses in found] == [[(1, "winner", ""), (1, "duplicate", "same_span")]]
 
 
+def test_a_log_record_that_is_stamped_late_is_known_by_its_numbers(calls, observe):
+    span = observe(1, response_id="")
+    late = observe(1, signal="log", response_id="", at=3_600)
+    found, _ = calls(span, late)
+    assert [[reason for _, _, reason in witnesses] for _, witnesses in found] == [["", "same_span"]]
+    assert count(calls(span, observe(1, signal="log", response_id="", at=3_600, usage=Usage()))) == 2
+
+
 def test_many_log_records_under_one_span_are_many_calls(calls, observe):
     """Coding agents log every call under the one span of the session."""
     logs = [observe(1, signal="log", response_id="", usage=(100 + n, 5), at=n) for n in range(4)]

@@ -54,25 +54,34 @@ class Books:
     def close(self) -> None:
         self.client.close()
 
-    def calls(self, org: str, *, count: int, project: str = "web", team: str = "search", day: int = 0) -> None:
+    def calls(
+        self,
+        org: str,
+        *,
+        count: int,
+        project: str = "web",
+        team: str = "search",
+        day: int = 0,
+        provider: str = "openai",
+        model: str = "gpt-4o-2024-08-06",
+    ) -> None:
         """Calls of one million input tokens and a hundred thousand output tokens each."""
-        model = "gpt-4o-2024-08-06"
         start = int((DAY + timedelta(days=day, hours=12)).timestamp()) * 10**9
         self._ledger.ingest(
             [
                 Observation(
                     org_id=org,
-                    trace_id=blake2b(f"{org} {project} {team} {day} {n}".encode(), digest_size=16).digest(),
+                    trace_id=blake2b(f"{org} {project} {team} {day} {provider} {n}".encode(), digest_size=16).digest(),
                     span_id=n.to_bytes(8, "big"),
                     dialect="test",
                     received_ns=start,
                     started_ns=start + n,
                     ended_ns=start + n + 10**9,
-                    provider="openai",
+                    provider=provider,
                     operation="chat",
                     request_model=model,
                     response_model=model,
-                    response_id=f"chatcmpl-{org}-{project}-{team}-{day}-{n}",
+                    response_id=f"chatcmpl-{org}-{project}-{team}-{day}-{provider}-{n}",
                     usage=Usage(input_uncached=1_000_000, cache_read=0, output_text=100_000),
                     project=project,
                     team_id=team,

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from spanledger.reconciler.allocation import UNATTRIBUTED, OwnedUse, allocate
 from spanledger.reconciler.spread import spread
-from spanledger.reconciler.tieout.items import Billed, Charge, Dims
+from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, ResidualName
+from spanledger.reconciler.tieout.match import tie_out
+from spanledger.reconciler.tieout.model_names import ModelNames
 
 DAY = date(2026, 11, 3)
 money = st.decimals(-1000, 1000, places=12, allow_nan=False)
@@ -51,6 +53,70 @@ def test_weights_that_say_nothing_are_refused():
 def test_every_line_is_given_away_exactly(used: list[OwnedUse], billed: list[Billed]):
     shares = allocate(used, billed, width=1)
     assert sum((s.amount for s in shares), D(0)) == sum((b.amount for b in billed), D(0))
+
+
+positive = st.integers(1, 10**6).map(D)
+said = st.builds(
+    Dims,
+    day=st.integers(1, 3).map(lambda n: date(2026, 11, n)),
+    model=st.sampled_from(["a", "a-2026-08-06", "b"]),
+    token_class=st.sampled_from(["input_uncached", "cache_read", "output_text", "reasoning", "cache_write_5m"]),
+    project=st.sampled_from(["", "p", "q"]),
+    api_key=st.sampled_from(["", "k"]),
+    service_tier=st.sampled_from(["standard", "flex"]),
+)
+whole_lines = st.builds(Billed, dims=said, amount=positive, quantity=positive)
+whole_uses = st.builds(
+    OwnedUse, owner=st.sampled_from([("x",), ("y",)]), dims=said, quantity=positive, cost=positive | st.just(D(0))
+)
+
+
+@given(st.lists(whole_uses, max_size=10), st.lists(whole_lines, max_size=10))
+def test_nobody_pays_for_exactly_what_the_tie_out_says_was_not_seen(used: list[OwnedUse], billed: list[Billed]):
+    """The two reports cannot contradict each other: `unattributed` is the missing telemetry, to the last decimal."""
+    family = ModelNames().family
+    here: dict[Dims, list[OwnedUse]] = {}
+    for use in used:
+        here.setdefault(use.dims, []).append(use)
+    booked = [
+        Booked(dims=dims, quantity=sum((u.quantity for u in uses), D(0)), cost=sum((u.cost for u in uses), D(0)))
+        for dims, uses in here.items()
+    ]
+    findings = tie_out(booked, billed, is_final=lambda _: True, family=family)
+    missing = sum((f.amount for f in findings if f.name is ResidualName.MISSING_TELEMETRY), D(0))
+    shares = allocate(used, billed, width=1, family=family)
+    assert sum((s.amount for s in shares if s.owner == (UNATTRIBUTED,)), D(0)) == missing
+    assert sum((s.amount for s in shares), D(0)) == sum((b.amount for b in billed), D(0))
+
+
+def test_calls_pay_under_whatever_name_the_bill_has_for_them():
+    """Another name of the model, a class that telemetry does not split, another tier, a day that begins elsewhere."""
+    used = [use("search", 120, "12", model="a-2026-08-06"), use("ads", 50, "5", model="b", service_tier="standard")]
+    billed = [
+        Billed(dims=place(), amount=D(10), quantity=D(100)),
+        Billed(dims=place(token_class="cache_read"), amount=D(1), quantity=D(20)),
+        Billed(dims=place(model="b", batch="true", service_tier="flex"), amount=D(3), quantity=D(50)),
+    ]
+    shares = allocate(used, billed, width=1, family=ModelNames().family)
+    assert {share.owner: share.amount for share in shares} == {("search",): D(11), ("ads",): D(3)}
+
+
+def test_two_keys_of_a_bill_are_not_both_paid_by_the_one_that_was_seen():
+    used = [use("search", 100, "10", project="web")]
+    billed = [
+        Billed(dims=place(api_key="key_a"), amount=D(12), quantity=D(120)),
+        Billed(dims=place(api_key="key_b"), amount=D(10), quantity=D(100)),
+    ]
+    shares = allocate(used, billed, width=1)
+    assert {share.owner: share.amount for share in shares} == {("search",): D(10), (UNATTRIBUTED,): D(12)}
+
+
+def test_days_around_a_period_only_help_to_recognise_calls():
+    before = Dims(day=date(2026, 11, 2), model="a", token_class="input_uncached")
+    used = [OwnedUse(owner=("search",), dims=before, quantity=D(100), cost=D(10))]
+    billed = [Billed(dims=place(), amount=D(10), quantity=D(100)), Billed(dims=before, amount=D(5), quantity=D(50))]
+    shares = allocate(used, billed, width=1, counts=lambda day: day == DAY)
+    assert {share.owner: share.amount for share in shares} == {("search",): D(5), (UNATTRIBUTED,): D(5)}
 
 
 def place(**more: str) -> Dims:

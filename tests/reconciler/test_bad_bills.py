@@ -19,10 +19,12 @@ DAY = date(2026, 9, 3)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     books = Books(tmp_path_factory.mktemp("store"))
-    for org in ("euros", "corrected", "refunded", "parts", "fine"):
+    for org in ("euros", "mixed", "corrected", "refunded", "parts", "fine"):
         books.call(org, DAY)
         books.bill(org, DAY)
     books.line("euros", DAY, "4", currency="EUR", token_class="output_text", line_item="abroad")
+    # The very place of a line in dollars: neither its tokens nor its currency may get into that.
+    books.line("mixed", DAY, "4", currency="EUR", token_class="output_text", quantity=50_000)
     # Billed a million tokens too much, then taken off.
     books.line("corrected", DAY, "2.5", quantity=10**6, token_class="input_uncached", line_item="first")
     books.line("corrected", DAY, "-2.5", quantity=-(10**6), token_class="input_uncached", line_item="correction")
@@ -49,9 +51,10 @@ def reconcile(store: Path, capsys: pytest.CaptureFixture[str], org: str, period:
     ("org", "code", "residuals", "said"),
     [
         ("fine", 0, {}, ""),
-        ("euros", 4, {}, "1 lines in EUR are left out: no exchange rate is known for their days"),
-        ("corrected", 0, {}, "1 usage lines are negative ($-2.50 in all)"),
-        ("refunded", 0, {"credits_and_discounts": "-0.25"}, "1 usage lines are negative ($-0.25 in all)"),
+        ("euros", 4, {}, "1 line in EUR is left out: no exchange rate is known for their days"),
+        ("mixed", 4, {}, "1 line in EUR is left out: no exchange rate is known for their days"),
+        ("corrected", 0, {}, "1 usage line is negative ($-2.50 in all)"),
+        ("refunded", 0, {"credits_and_discounts": "-0.25"}, "1 usage line is negative ($-0.25 in all)"),
         (
             "parts",
             3,

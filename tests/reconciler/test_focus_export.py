@@ -92,6 +92,56 @@ def test_a_closed_period_keeps_its_amounts(books: Books, capsys: pytest.CaptureF
     assert {row["x_Provisional"] for row in focus(DAY)} == {"true"}
 
 
+def test_what_comes_late_is_taken_out_and_corrected_for_its_own_team(books: Books, capsys: pytest.CaptureFixture[str]):
+    """Files of closed periods, loaded once and added up, are right for each team, and for providers without a bill."""
+
+    def teams(*periods: str) -> dict[tuple[str, str], D]:
+        sums: dict[tuple[str, str], D] = {}
+        for period in periods:
+            capsys.readouterr()
+            assert run(["export", "focus", "--period", period, "--data", str(books.path), "--org", "late"]) == 0
+            for row in csv.DictReader(io.StringIO(capsys.readouterr().out)):
+                key = row["x_Team"], row["InvoiceIssuerName"]
+                sums[key] = sums.get(key, D(0)) + D(row["BilledCost"])
+        return {key: amount for key, amount in sums.items() if amount}
+
+    command = ["--data", str(books.path), "--org", "late"]
+    books.calls("late", count=2)
+    books.bill("late", calls=2)
+    assert run(["periods", "close", DAY, *command]) == 0
+    stated = teams(DAY)
+    assert stated == {("search", "OpenAI"): D(7)}
+    # Late: a call of another team, and one of a provider that no connection bills.
+    books.calls("late", count=1, team="ads")
+    books.bill("late", calls=3)
+    books.calls("late", count=1, team="ads", provider="mistral", model="mistral-large-2411")
+    mistral = books.client.query("SELECT sum(cost_usd) FROM spanledger.calls WHERE provider = 'mistral'").result_rows
+    assert teams(DAY) == stated
+    books.calls("late", count=1, day=1)
+    books.bill("late", calls=1, day=1)
+    assert run(["periods", "close", NEXT, *command]) == 0
+    whole = {("search", "OpenAI"): D("10.5"), ("ads", "OpenAI"): D("3.5"), ("ads", "Mistral AI"): mistral[0][0]}
+    assert teams(DAY, NEXT) == whole
+    # Nothing is corrected twice.
+    books.calls("late", count=1, day=2)
+    books.bill("late", calls=1, day=2)
+    assert run(["periods", "close", "2026-09-05", *command]) == 0
+    whole["search", "OpenAI"] += D("3.5")
+    assert teams(DAY, NEXT, "2026-09-05") == whole
+
+
+def test_calls_that_came_after_the_last_tie_out_are_in_the_sum(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("fresh", count=1)
+    books.bill("fresh", calls=3)
+    assert run(["reconcile", "--period", DAY, "--data", str(books.path), "--org", "fresh"]) == 3
+    books.calls("fresh", count=3)
+    capsys.readouterr()
+    assert run(["export", "focus", "--period", DAY, "--data", str(books.path), "--org", "fresh"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert sum(D(row["BilledCost"]) for row in rows) == D("10.5")
+    assert {row["x_Residual"] for row in rows} == {""}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_version_has_its_own_columns(books: Books, capsys: pytest.CaptureFixture[str], version: str):
     rows = export(books, capsys, "--focus-version", version)

@@ -16,6 +16,7 @@ from spanledger.reconciler.tieout.causes import causes
 from spanledger.reconciler.tieout.interrupted import CAUSE, Interrupted, narrow
 from spanledger.reconciler.tieout.items import Booked, Dims, Finding
 from spanledger.reconciler.tieout.items import ResidualName as R
+from spanledger.reconciler.tieout.listing import Source
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.run import Evidence, Period, run_tie_out
 
@@ -179,6 +180,7 @@ def test_a_tie_out_settles_final_days_and_keeps_both_bounds_of_others():
     assert [(each.low, each.high) for each in result.interrupted] == [(D(6), D(6)), (D(2), D(6))]
     # Four of the five dollars are explained.
     assert result.variance == D(1) / D(30)
-    settling, missing = (cause for cause in causes(result.findings, []) if cause.name is R.MISSING_TELEMETRY)
+    source = Source(org_id="o", connection="prod", providers=("openai",))
+    settling, missing = (cause for cause in causes(result.findings, [], source) if cause.name is R.MISSING_TELEMETRY)
     assert (settling.amount, missing.amount) == (D(4), D(1))
     assert "settles interrupted calls" in settling.what

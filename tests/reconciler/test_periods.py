@@ -165,3 +165,23 @@ def test_an_offline_chain_shows_what_was_removed_or_reordered(
         assert run(offline) == (2 if said else 0)
         assert said in capsys.readouterr().err
     assert json.loads(lines[1])["body"]["reason"] == "a line was missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no statement"),
+        ("\n\n", "holds no statement"),
+        ("no json", "statement.json:1: not a statement: it is no JSON"),
+        ("[]", "statement.json:1: not a statement: it is no JSON object"),
+        ('\n{"body": [], "previous": ""}', "statement.json:2: not a statement: 'body' is missing"),
+        ('{"body": {}, "previous": "", "digest": 7}', "'digest' is missing"),
+    ],
+)
+def test_what_is_no_statement_is_said_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+):
+    file = tmp_path / "statement.json"
+    file.write_text(text)
+    assert run(["periods", "verify", str(file)]) == 2
+    assert words in capsys.readouterr().err

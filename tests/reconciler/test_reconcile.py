@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from decimal import Decimal as D
+from pathlib import Path
 
 import pytest
 from ledger_books import Books
 
 from spanledger.cli.app import run
+from spanledger.reconciler.tieout.model_names import ModelNames
+from spanledger.reconciler.tieout.run import Period, PeriodError
+from spanledger.semconv.prices.overrides import Alias, Overrides, Scope
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,7 @@ def test_equal_books_tie_out(books: Books, capsys: pytest.CaptureFixture[str]):
                 "residuals": {},
                 "missing_days": [],
                 "problems": [],
+                "causes": [],
                 "shadow": [],
                 "ghosts": [],
                 "interrupted": [],
@@ -116,3 +123,76 @@ def test_what_is_no_period_is_refused_in_one_line(books: Books, capsys: pytest.C
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "period" in error
+
+
+def test_names_that_the_price_file_explains_meet(books: Books, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """A deployment that only the user can explain: without its meaning it is a ghost beside shadow spend."""
+    books.calls("alias", count=2, model="prod-chat-eu")
+    books.bill("alias", calls=2)
+    code, out = reconcile(books, "alias", capsys, "--json")
+    (before,) = json.loads(out)["connections"]
+    assert code == 3
+    assert before["residuals"].keys() == {"missing_telemetry"}
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[[aliases]]\nprovider = "openai"\nmodel = "prod-chat-eu"\nmeans = "gpt-4o-2024-08-06"\n')
+    _, out = reconcile(books, "alias", capsys, "--json", "--prices", str(prices))
+    (after,) = json.loads(out)["connections"]
+    # Their tokens meet; that they have no price in the ledger is the next thing to mend.
+    assert after["residuals"] == {"unpriced": "7"}
+    (cause,) = after["causes"]
+    assert books.client.query(cause["evidence"]).row_count == 2
+
+
+def test_a_name_of_two_meanings_explains_nothing():
+    def alias(model: str, **more: object) -> Alias:
+        return Alias(scope=Scope(model="prod", **more), model=model)  # type: ignore[arg-type]
+
+    both = Overrides(aliases=(alias("gpt-4o", org="acme"), alias("gpt-4.1", project="p")))
+    assert ModelNames.of(both, "acme").canonical("prod") == "prod"
+    assert ModelNames.of(both, "other").canonical("prod") == "gpt-4.1"
+    assert ModelNames.of(None, "acme").canonical("prod") == "prod"
+
+
+@pytest.mark.parametrize("period", ["2026-13", "2026-9", "20260903", "2026-W36", "2026-W36-4", "9999-12-31", "9999-12"])
+def test_a_period_has_one_name(period: str):
+    with pytest.raises(PeriodError, match="write a month"):
+        Period.parse(period)
+
+
+@pytest.mark.parametrize("threshold", ["-1", "nan", "much"])
+def test_a_threshold_is_a_share(books: Books, capsys: pytest.CaptureFixture[str], threshold: str):
+    assert run(["reconcile", "--period", "2026-09-03", "--data", str(books.path), "--threshold", threshold]) == 2
+    assert "--threshold" in capsys.readouterr().err
+
+
+def test_money_stands_right(books: Books, capsys: pytest.CaptureFixture[str]):
+    books.calls("right", count=40)
+    books.bill("right", calls=40, discount="0.9")
+    _, out = reconcile(books, "right", capsys)
+    lines = out.splitlines()
+    heads = next(n for n, line in enumerate(lines) if line.startswith("billed USD"))
+    assert lines[heads + 2] == "    126.00       140.00       -14.00   100.00 %"
+    assert "rate_difference   -14.00" in lines
+
+
+@pytest.mark.parametrize(("command", "code"), [("reconcile", 3), ("report", 0)])
+def test_a_reader_that_leaves_is_no_failure(books: Books, command: str, code: int, monkeypatch: pytest.MonkeyPatch):
+    """``| head``: what was found decides the exit code, not that nobody reads on."""
+    books.calls("head", count=1)
+    books.bill("head", calls=2)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", encoding="utf-8") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        found = run([command, "--period", "2026-09-03", "--data", str(books.path), "--org", "head"])
+    assert found == code
+
+
+def test_the_documentation_shows_what_is_printed(books: Books, capsys: pytest.CaptureFixture[str]):
+    page = (Path(__file__).parents[2] / "docs" / "reconcile.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("```")[0]
+    books.calls("docs", count=4)
+    books.bill("docs", calls=4, discount="0.96")
+    books.bill("docs", calls=1, project="jobs")
+    _, out = reconcile(books, "docs", capsys)
+    assert out.startswith(shown)

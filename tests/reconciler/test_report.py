@@ -17,7 +17,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from report_books import CREDIT, Books
 
-from spanledger.cli import access
+from spanledger.cli import access, output
 from spanledger.cli.app import run
 from spanledger.exporters.readings import sql
 from spanledger.ledger.client import StoreTarget, connect
@@ -168,6 +168,24 @@ def test_the_terminal_shows_tables_and_bars(store: Path, capsys: pytest.CaptureF
         assert words in " ".join(out.split()) or words in out, words
 
 
+def test_a_narrow_terminal_shows_every_value_whole(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """What does not fit into a table of that width is shown line by line, nothing is cut or broken into scraps."""
+    monkeypatch.setattr(output, "WIDTH", 60)
+    run(["report", "variance", "--period", "2026-09-04", "--data", str(store), "--org", "docs"])
+    out = capsys.readouterr().out
+    assert max(len(line) for line in out.splitlines() if not line.startswith("  note:")) <= 80
+    for words in (
+        "  billed USD  108.84",
+        "  connection  prod",
+        "  name        playground",
+        "  residual    rate_difference",
+    ):
+        assert words in out
+    assert "coverage    96.14 %" in out
+
+
 def test_csv_holds_one_part_and_defuses_formulas(store: Path, capsys: pytest.CaptureFixture[str]):
     rows = list(
         csv.DictReader(io.StringIO(report(store, capsys, "--period", "2026-09", "--format", "csv", "--by", "session")))
@@ -198,8 +216,8 @@ def test_interrupted_calls_stay_between_bounds_until_the_bill_is_final(store: Pa
 def test_bad_bills_are_said_in_plain_lines(store: Path, capsys: pytest.CaptureFixture[str]):
     out = report(store, capsys, "--period", "2026-09-02..2026-09-03", org="odd")
     for words in (
-        "lines in EUR are left out: no exchange rate is known for their days",
-        "1 usage lines are negative",
+        "line in EUR is left out: no exchange rate is known for their days",
+        "1 usage line is negative",
         "2026-09-02 were never synced: spanledger sync --since 2026-09-02",
         "`copy` and `prod` bill the same 2 lines, $3.5: one invoice twice? spanledger connections remove prod",
     ):

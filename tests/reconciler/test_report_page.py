@@ -38,6 +38,7 @@ frame.onload = () => {{
     background: view.getComputedStyle(page.body).backgroundColor,
     color: view.getComputedStyle(page.body).color,
     font: parseFloat(view.getComputedStyle(page.body).fontSize),
+    reach: Math.max(...[...page.querySelectorAll("td")].map(each => each.getBoundingClientRect().right)),
     cells: [...page.querySelectorAll("td")].map(each => each.textContent),
   }});
 }};
@@ -91,6 +92,9 @@ def test_it_is_whole_and_readable_in_a_browser(tmp_path: Path, width: int, dark:
     found = measured(tmp_path, width, dark=dark)
     assert found["title"].startswith("Report <script>")
     assert found["width"] <= width
+    if width < 640:
+        # Nothing has to be scrolled aside to be read on a phone, the table of ten columns neither.
+        assert found["reach"] <= width
     assert found["scripts"] == found["images"] == found["loaded"] == 0
     # Four days, and three teams of which one has no amount.
     assert (found["rects"], found["drawn"]) == (7, 6)

@@ -6,9 +6,10 @@ from datetime import date
 from decimal import Decimal as D
 
 from spanledger.reconciler.tieout.items import Billed, Booked, Dims
+from spanledger.reconciler.tieout.listing import Source
 from spanledger.reconciler.tieout.match import tie_out
 from spanledger.reconciler.tieout.model_names import ModelNames
-from spanledger.reconciler.tieout.unseen import Source, Unseen, ghost_spend, shadow_spend
+from spanledger.reconciler.tieout.unseen import Unseen, ghost_spend, shadow_spend
 
 DAY = date(2026, 11, 3)
 SOURCE = Source(org_id="acme's", connection="prod", providers=("openai",))
@@ -52,10 +53,25 @@ def test_it_is_told_before_the_day_is_final():
 
 
 def test_where_spans_name_no_project_the_words_are_careful():
-    found, _ = both([billed("5", project="web"), billed("7", 140, project="jobs")], [booked("5")])
-    assert sum(each.amount_usd for each in found) == D(7)
+    found, _ = both([billed("5", project="web"), billed("7", 140, project="jobs")], [booked("4", 80)])
+    assert sum(each.amount_usd for each in found) == D(8)
     assert {each.name for each in found} == {"jobs", "web"}
     assert all(each.cause.startswith("no span names a project") for each in found)
+
+
+def test_equal_quantities_tell_which_name_of_one_side_is_which_of_the_other():
+    bill = [billed("5", api_key="key_a"), billed("7", 140, api_key="key_b"), billed("6", 120, api_key="key_c")]
+    found, _ = both(bill, [booked("7", 140, project="jobs"), booked("6", 120, project="web")])
+    assert [(each.name, each.amount_usd) for each in found] == [("key_a", D(5))]
+
+
+def test_a_part_that_is_recorded_twice_is_told_by_its_own_place():
+    """The other project of the same model and day is no reason to doubt it."""
+    bill = [billed("5", project="web"), billed("9", 180, project="jobs")]
+    books = [booked("10", 200, project="web"), booked("9", 180, project="jobs")]
+    _, (ghost,) = both(bill, books)
+    assert (ghost.name, ghost.amount_usd) == ("web", D(5))
+    assert ghost.cause.startswith("as much again as was billed")
 
 
 def test_models_are_known_by_their_family():

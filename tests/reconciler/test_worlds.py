@@ -436,6 +436,64 @@ def priority_tier_unsaid_in_spans(world: World) -> None:
     world.book_dims = lambda _: {"service_tier": ""}
 
 
+def batch_unsaid_in_spans(world: World) -> None:
+    """The bill charges one model's calls as a batch at half price; spans and book take them for ordinary ones."""
+    rate_change(world, lambda c, _: c.model == "o4-mini", D("0.5"))
+    world.bill_dims = lambda c: {"is_batch": c.model == "o4-mini"}
+
+
+def flex_booked_as_standard(world: World) -> None:
+    """Both sides name a tier, and not the same one: calls that asked for flex and did not record what they got."""
+    rate_change(world, lambda c, _: c.project == "jobs", D("0.5"))
+    world.bill_dims = lambda c: {"service_tier": "flex" if c.project == "jobs" else "default"}
+
+
+def day_that_was_never_synced(world: World) -> None:
+    """An outage of the provider's API: what is booked on that day is no excess."""
+    day = FIRST + timedelta(days=3)
+    world.pulled = lambda each: each != day
+    old = world.edit_bill
+    world.edit_bill = lambda rows: [r for r in old(rows) if r.day != day]
+    world.expect(R.NOT_FINAL_YET, -cost(c for c in world.calls if c.day == day))
+
+
+def storage_by_the_month(world: World) -> None:
+    """One line for the whole month beside lines by the day, of which two days lack spans."""
+    more = {"days": 30, "quantity": D(12), "token_class": "storage_gb_hours", "line_item": "Vector storage"}
+    world.extra_lines.append(line(FIRST, amount=D("8"), **more))  # type: ignore[arg-type]
+    world.expect(R.TOOL_FEES, D("8"))
+    unseen(world, lambda c: c.day in (FIRST + timedelta(days=4), FIRST + timedelta(days=5)) and c.project == "web")
+
+
+def discount_on_what_is_seen_in_part(world: World) -> None:
+    """Two faults in one place and class: of the same calls a third is unseen, and all are cheaper."""
+    lost = {id(c) for c in world.seen[::3]}
+    gone = [c for c in world.seen if id(c) in lost]
+    contract_discount(world)
+    world.expect(R.MISSING_TELEMETRY, cost(gone) * D("0.96"))
+    world.expect(R.RATE_DIFFERENCE, cost(gone) * D("0.04"))
+    world.seen = [c for c in world.seen if id(c) not in lost]
+
+
+def discount_on_what_is_recorded_twice(world: World) -> None:
+    """Two faults in one place and class: the calls of a project are there twice, and the billed ones are cheaper."""
+    contract_discount(world)
+    twice = [c for c in world.seen if c.project == "web"]
+    world.seen += twice
+    world.expect(R.EXCESS_TELEMETRY, -cost(twice))
+
+
+def unknown_price_of_what_is_seen_in_part(world: World) -> None:
+    """Two faults in one place and class: half of a model's calls are unseen, the other half has no price."""
+    unknown_model(world)
+    unpriced = [c for c in world.seen if c.model == "o4-mini"]
+    lost = {id(c) for c in unpriced[::2]}
+    gone = cost(c for c in unpriced if id(c) in lost)
+    world.seen = [c for c in world.seen if id(c) not in lost]
+    world.expect(R.UNPRICED, -gone)
+    world.expect(R.MISSING_TELEMETRY, gone)
+
+
 def region_uplift(world: World) -> None:
     rate_change(world, lambda c, _: c.model == "gpt-4o" and c.project == "web", D("1.1"))
 
@@ -504,7 +562,9 @@ FAULTS = [
     prepaid_commitment, late_days, moving_day, restated_day, calls_over_midnight, another_time_zone,
     cents_only,
     telemetry_without_cache_split, sampled_spans, priority_tier_unsaid_in_spans, region_uplift, stale_price_book,
-    refund_as_negative_usage, invoice_twice, free_tier, dearer_searches,
+    refund_as_negative_usage, invoice_twice, free_tier, dearer_searches, batch_unsaid_in_spans,
+    flex_booked_as_standard, day_that_was_never_synced, storage_by_the_month, discount_on_what_is_seen_in_part,
+    discount_on_what_is_recorded_twice, unknown_price_of_what_is_seen_in_part,
 ]  # fmt: skip
 
 
@@ -551,6 +611,9 @@ MIXES = [
     [late_days, reasoning_billed_as_output, tool_fees, credits_on_the_bill],
     [another_time_zone, tool_fees, tax_on_the_bill],
     [batch_priced_as_ordinary, refund_as_negative_usage, prepaid_commitment],
+    [batch_unsaid_in_spans, double_instrumentation, credits_on_the_bill],
+    [storage_by_the_month, ghost_account, tax_on_the_bill],
+    [discount_on_what_is_seen_in_part, ghost_account, storage_fee],
 ]
 
 
@@ -589,6 +652,22 @@ def test_lines_without_an_exchange_rate_are_said():
     assert any("EUR" in problem for problem in solve(world).problems)
 
 
+def test_lines_of_a_month_leave_the_days_of_others():
+    world = make()
+    storage_by_the_month(world)
+    days = {f.dims.day for f in solve(world).findings if f.name is R.MISSING_TELEMETRY}
+    assert days == {FIRST + timedelta(days=4), FIRST + timedelta(days=5)}
+
+
+def test_what_a_monthly_invoice_leaves_open_stands_for_the_whole_period():
+    world = make()
+    monthly_invoice(world)
+    unseen(world, lambda c: c.project == "jobs")
+    result = solve(world)
+    assert close(found(result), wanted(world))
+    assert result.grain.span(f.dims for f in result.findings) == (FIRST, FIRST + timedelta(days=9))
+
+
 def test_full_coverage_is_one():
     assert solve(make()).coverage == 1
 
@@ -616,7 +695,7 @@ def test_odd_bills_are_said():
     result = solve(world)
     assert not result.is_incomplete
     assert "the bill is in EUR and USD: converted to US dollars at each day's rate" in result.problems
-    assert any(problem.startswith("1 usage lines are negative ($-0.75 in all)") for problem in result.problems)
+    assert any(problem.startswith("1 usage line is negative ($-0.75 in all)") for problem in result.problems)
 
 
 @pytest.mark.parametrize("seed", range(8))

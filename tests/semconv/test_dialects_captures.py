@@ -26,10 +26,12 @@ CAPTURED = [path for path in FIXTURES if not path.stem.startswith("coding_agents
 
 LOST = {
     # What the emitter does not write cannot be read: fields of the truth that stay unknown (or wrong) by its fault.
+    "elastic_openai__tools": {"cache_read", "reasoning"},
     "js_otel_openai__openai_chat": {"cache_read", "reasoning"},
     "openllmetry_cohere__cohere_chat": {"cache_read"},
     "otel_official_anthropic_nativeoff__anthropic_stream_abandoned": {"output"},
     "otel_openai_v2__openai_chat_tools": {"cache_read"},
+    "semantic_kernel__tools": {"cache_read", "reasoning"},
 }
 
 

@@ -433,6 +433,16 @@ def test_a_failed_attempt(emitted: Any) -> None:
     assert (numbered.status, numbered.http_status) == ("error", 429)
 
 
+def test_an_exception_without_a_status_is_a_failed_attempt_when_nothing_came_back(emitted: Any) -> None:
+    """Some emitters record what was raised and leave the status unset; a raised error behind an answer is another."""
+    event = SpanEvent("exception", END, {"exception.type": "openai.AuthenticationError"})
+    read = emitted.span("somebody", CHAT, events=(event,))
+    assert (read.status, read.error_type) == ("error", "openai.AuthenticationError")
+    for answered in (USAGE, {"gen_ai.response.id": "resp_1"}):
+        assert emitted.span("somebody", {**CHAT, **answered}, events=(event,)).status == "ok"
+    assert emitted.span("somebody", CHAT, status=1, events=(event,)).status == "ok"
+
+
 # --- the registry
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from spanledger.semconv.observation import Role
 
 TRACE, SPAN, PARENT = b"t" * 16, b"s" * 8, b"p" * 8
@@ -306,3 +308,37 @@ def test_only_model_calls_of_the_xai_sdk_are_calls(emitted: Any) -> None:
     picture = {"gen_ai.operation.name": "generate_image", "gen_ai.request.model": "grok-imagine-image"}
     read = emitted.span("xai_sdk.sync.image", {**picture, "gen_ai.usage.cost_in_usd_ticks": 200000000})
     assert (read.operation, read.exact_cost_usd) == ("image_generation", Decimal("0.02"))
+
+
+@pytest.mark.parametrize("kind", [None, "", 7, ["LLM", "LLM"], {"a": 1}, float("nan")])
+@pytest.mark.parametrize(
+    ("scope", "name", "attributes"),
+    [
+        (
+            "langsmith",
+            "langsmith.span.kind",
+            {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini", **USAGE},
+        ),
+        (
+            "openinference.instrumentation.openai",
+            "openinference.span.kind",
+            {"llm.model_name": "gpt-4o-mini", "llm.token_count.prompt": 3000, "llm.token_count.completion": 300},
+        ),
+        (
+            "langfuse-sdk",
+            "langfuse.observation.type",
+            {"langfuse.observation.usage_details": '{"prompt_tokens": 3000, "completion_tokens": 300}'},
+        ),
+        (
+            "mlflow",
+            "mlflow.spanType",
+            {"mlflow.chat.tokenUsage": '{"input_tokens": 3000, "output_tokens": 300}'},
+        ),
+    ],
+)
+def test_a_bad_kind_of_span_loses_no_call(
+    scope: str, name: str, attributes: dict[str, Any], kind: Any, emitted: Any
+) -> None:
+    read = emitted.span(scope, {name: kind, **attributes}, kind=1)
+    assert read.role is Role.LEAF
+    assert emitted.tokens(read)[::3] == (3000, 300)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanledger.semconv import names
-from spanledger.semconv.dialects import DIALECTS, Dialects, reader
+from spanledger.semconv.dialects import DIALECTS, Dialects, plans
 from spanledger.semconv.dialects.table import CLAIMS, FIRST_CHUNK, HTTP_STATUS, MAX_OUTPUT, STOP_REASONS, STREAM_FLAGS
 from spanledger.semconv.observation import Observation
 from spanledger.semconv.records import LogEntry, Source, SpanEvent, SpanRecord
@@ -34,6 +34,11 @@ def observe(attributes: dict[str, Any], scope: str = "opentelemetry.instrumentat
     observation = Dialects().read_span(record)
     assert observation is not None
     return observation
+
+
+def test_an_empty_text_that_is_the_only_one_costs_nothing_else() -> None:
+    read = observe({"gen_ai.request.model": "", "gen_ai.usage.input_tokens": 30})
+    assert (read.request_model, read.usage.input_tokens) == ("", 30)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +212,8 @@ NAMES = sorted(
     | {name for name, _ in FIRST_CHUNK}
     | {names.USAGE_PREFIX + name for name in TOKEN_CLASSES}
     | {names.USAGE_COUNT_PREFIX + "web_searches", names.LABEL_PREFIX + "x"}
+    | {"acme.usage", "acme.model_name", "acme.span_type", "acme.usage.promptTokens", "acme.cached_tokens"}
+    | {"gen_ai", "gen_ai.usage", "gen_ai.response", "llm.token_count", "ai.usage", "spanledger"}
 )
 SCOPES = sorted({scope.rstrip("*") for dialect in DIALECTS for scope in dialect.scopes} | {"", "app", "x" * 1000})
 EVENTS = sorted(
@@ -220,10 +227,11 @@ WORDS = [
     *("0001-01-01T00:00:00+23:59", "{'prompt_tokens': 5}", '[{"parts": [{"type": "tool_call"}]}]'),
     '{"input_tokens": 5, "output_tokens": "x", "cache_creation": {"a": []}}',
 ]
+members = st.sampled_from(["usage", "input_tokens", "output_tokens", "prompt", "model", "id", "prompt_tokens", "total"])
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.binary(max_size=20) | st.text(max_size=30)
 attribute_values = st.recursive(
     plain | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(members | st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
 attributes_ = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=12), attribute_values, max_size=30)
@@ -321,8 +329,8 @@ def test_reading_depends_on_the_record_alone(record: SpanRecord) -> None:
 
 
 def test_endless_new_shapes_keep_memory_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_MAX_SHAPES", 100)
-    compiler = reader.Compiler(DIALECTS[0])
+    monkeypatch.setattr(plans, "_MAX_SHAPES", 100)
+    compiler = plans.Compiler(DIALECTS[0])
     for i in range(1000):
         assert compiler.plan({**GOOD, f"key{i}": 1}) is not None
         assert len(compiler._plans) <= 100

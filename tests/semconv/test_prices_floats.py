@@ -70,6 +70,28 @@ def arithmetic_outside_the_exact_context(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+QUICK = PACKAGE / "prices/quick.py"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path != QUICK], ids=lambda path: path.name)
 def test_money_is_calculated_under_the_exact_context(path: Path) -> None:
     assert arithmetic_outside_the_exact_context(ast.parse(path.read_text())) == []
+
+
+def test_the_quick_way_looks_at_the_applications_context_before_it_uses_it() -> None:
+    """Its operators stand in one function, behind the question whether that context keeps every digit.
+
+    That the answer is right is shown by `test_prices_properties`, under contexts of every kind.
+    """
+    tree = ast.parse(QUICK.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "price"]
+    using = [(node, places) for node in functions if (places := arithmetic_outside_the_exact_context(node))]
+    ((price, places),) = using
+    assert places == arithmetic_outside_the_exact_context(tree)
+    asks = [
+        node.lineno
+        for node in ast.walk(price)
+        if isinstance(node, ast.If) and ast.unparse(node.test).startswith("getcontext().prec < digits")
+    ]
+    assert len(asks) == 1
+    assert min(int(place.removeprefix("line ")) for place in places) > asks[0]

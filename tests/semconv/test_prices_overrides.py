@@ -190,6 +190,44 @@ def test_contracts_of_an_organisation_or_project_are_theirs_alone(book_with: Boo
     assert price(book, "openai", "gpt-4o", org_id="acme", project="proj_research").total == LIST_4O * Decimal("0.6")
 
 
+def test_discounts_on_different_classes_apply_side_by_side(book_with: Books) -> None:
+    off_input = '[[discounts]]\nname = "in"\nprovider = "openai"\npercent = 10\nclasses = ["input"]\n'
+    off_output = '[[discounts]]\nname = "out"\nprovider = "openai"\npercent = 20\nclasses = ["output"]\n'
+    off_all = '[[discounts]]\nname = "all"\nprovider = "openai"\npercent = 50\n'
+    for rules in (off_input + off_output, off_output + off_input):
+        cost = price(book_with(rules), "openai", "gpt-4o")
+        assert cost.total == mtok("2.25", 1_000) + mtok("1.25", 200) + mtok("8", 100)
+    for rules in (off_input + off_output + off_all, off_all + off_output + off_input):
+        book = book_with(rules)
+        cost = price(book, "openai", "gpt-4o")
+        assert cost.total == mtok("2.25", 1_000) + mtok("0.625", 200) + mtok("8", 100)
+        snapshot = book.snapshot(cost.price_id)
+        assert snapshot is not None
+        assert set(snapshot.conditions["contract"].split("+")) == {"in", "out", "all"}
+
+
+def test_a_discount_on_a_class_that_is_billed_under_another_is_on_that_class_alone(book_with: Books) -> None:
+    book = book_with('[[discounts]]\nprovider = "openai"\npercent = 50\nclasses = ["reasoning"]\n')
+    usage = Usage(input_uncached=1_000, output_text=100, reasoning=100)
+    assert price(book, "openai", "gpt-5", usage=usage).total == mtok("1.25", 1_000) + mtok("10", 100) + mtok("5", 100)
+
+
+def test_a_renewed_contract_replaces_the_old_one_wherever_it_stands(book_with: Books) -> None:
+    old = '[[discounts]]\nprovider = "openai"\npercent = 10\nfrom = 2026-01-01\n'
+    new = '[[discounts]]\nprovider = "openai"\npercent = 20\nfrom = 2026-06-01\n'
+    for rules in (old + new, new + old):
+        book = book_with(rules)
+        assert price(book, "openai", "gpt-4o", "2026-05-31").total == LIST_4O * Decimal("0.9")
+        assert price(book, "openai", "gpt-4o", "2026-06-01").total == LIST_4O * Decimal("0.8")
+
+
+def test_a_rule_for_a_provider_goes_before_one_for_everybody(book_with: Books) -> None:
+    everybody = '[[discounts]]\nmodel = "*"\npercent = 5\n'
+    openai = '[[discounts]]\nprovider = "openai"\npercent = 10\n'
+    for rules in (everybody + openai, openai + everybody):
+        assert price(book_with(rules), "openai", "gpt-4o").total == LIST_4O * Decimal("0.9")
+
+
 def test_the_more_specific_model_wins_wherever_it_stands(book_with: Books) -> None:
     book = book_with(
         """

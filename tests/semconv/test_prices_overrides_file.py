@@ -22,6 +22,8 @@ def problems(tmp_path: Path, text: str, name: str = "prices.toml") -> list[str]:
 
 
 DISCOUNT = '[[discounts]]\nprovider = "openai"\n'
+ALIAS = '[[aliases]]\nprovider = "azure_openai"\n'
+COMMITMENT = '[[commitments]]\nprovider = "azure_openai"\nmodel = "ptu"\n'
 RATES = '[[rates]]\nprovider = "openai"\nmodel = "gpt-4o"\n'
 
 MISTAKES = [
@@ -48,6 +50,40 @@ MISTAKES = [
     (
         DISCOUNT + "percent = 5\n" + DISCOUNT + "percent = 6\n",
         "4: discounts: the same calls have a rule of the same kind in line 1 already",
+    ),
+    (
+        DISCOUNT + 'model = "GPT-4o*"\npercent = 5\n' + DISCOUNT + 'model = "gpt-4o*"\npercent = 6\n',
+        "5: discounts: the same calls have a rule of the same kind in line 1 already",
+    ),
+    (
+        DISCOUNT + "percent = 5\nclasses = []\n",
+        "4: classes: names no class; leave it out to mean all",
+    ),
+    (DISCOUNT + "percent = -1e12\n", "3: percent: is too large"),
+    (DISCOUNT + "percent = 5\nfrom = 2200-01-01\n", "4: from: must not be after 2149-06-05"),
+    (DISCOUNT + "percent = 5\nuntil = 1969-12-31\n", "4: until: must not be before 1970-01-01"),
+    (RATES + "per_million = {}\n", "4: per_million: no rate at all: write per_million = { input = ..., output = ... }"),
+    (RATES + "per_million = { input = 1e400 }\n", "4: input: is too large"),
+    (RATES + "per_million = { input = 1e-19 }\n", "4: input: has more than 18 digits behind the point"),
+    (RATES + f"per_million = {{ input = 0.{'1' * 90} }}\n", "4: input: has more than 18 digits behind the point"),
+    (
+        ALIAS + 'model = "prod"\nmeans = "gpt-4o"\n' + ALIAS + 'model = "Prod"\nmeans = "gpt-4.1"\n',
+        "5: aliases: the same calls have a rule of the same kind in line 1 already",
+    ),
+    (
+        '[azure_deployments]\nprod = "gpt-4o"\nProd = "gpt-4.1"\n',
+        "3: Prod: stands in line 2 already (case does not matter)",
+    ),
+    (
+        COMMITMENT + 'name = "one"\nmonthly = 1\n' + COMMITMENT + 'name = "other"\nmonthly = 2\n',
+        "6: commitments: the same calls have a rule of the same kind in line 1 already",
+    ),
+    (COMMITMENT + 'name = "one"\nmonthly = 1\nunits = 1.5\n', "6: units: must be a number of units"),
+    ('[[fx]]\ncurrency = "USD"\nusd = 2\n', "2: currency: the US dollar has no exchange rate to itself"),
+    ('[[fx]]\ncurrency = "EUR"\nusd = 2\nfrom = 1900-01-01\n', "4: from: must be a day from 1970-01-01 to 2149-06-05"),
+    (
+        '[[fx]]\ncurrency = "EUR"\nusd = 2\n[[fx]]\ncurrency = "EUR"\nusd = 3\n',
+        "4: fx: the currency has a rate in line 1 already",
     ),
     ('[discounts]\nprovider = "openai"\n', "1: discounts: must be a list of tables: write [[discounts]]"),
     ("[[discount]]\npercent = 5\n", "1: discount: unknown section: did you mean 'discounts'?"),
@@ -118,6 +154,11 @@ def test_the_error_itself_is_the_first_line_and_counts_the_rest(tmp_path: Path) 
         ("prices.yaml", b"- 1\n", "1: file: must be a mapping of sections"),
         ("prices.yaml", b"a: [1\nb: 2\n", "2: file: is not YAML: expected ',' or ']', but got ':'"),
         ("prices.yaml", b"fx: 1\nfx: 2\n", "2: file: fx stands twice in one mapping"),
+        ("prices.yaml", b"fx: []\n? [a, b]\n: 3\n", "2: file: a name must be a plain text"),
+        ("prices.yaml", b"a: &a [*a]\n", "1: file: is nested too deeply"),
+        ("prices.yaml", b"a: " + 3_000 * b"[" + 3_000 * b"]", "1: file: is nested too deeply"),
+        ("prices.toml", b"a = " + 3_000 * b"[" + 3_000 * b"]", "1: file: is nested too deeply"),
+        ("prices.toml", b"a = 1\nb = " + 5_000 * b"9", "2: file: has a number that is too long"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -218,3 +259,16 @@ def test_values_that_look_like_structure_do_not_confuse_the_line_numbers(tmp_pat
         "7: percent: must be a number, not 'x'",
         "10: percent: must be a number, not 'y'",
     ]
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + (DISCOUNT + "percent = 5\n").encode())
+    assert [rule.percent for rule in load_overrides(path).discounts] == [Decimal(5)]
+
+
+def test_days_that_no_call_can_have_mean_since_ever_and_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text(DISCOUNT + "percent = 5\nfrom = 0001-01-01\nuntil = 9999-12-31\n")
+    (rule,) = load_overrides(path).discounts
+    assert (rule.scope.valid_from, rule.scope.valid_to) == (None, None)

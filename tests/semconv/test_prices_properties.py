@@ -17,8 +17,20 @@ from spanledger.semconv.prices.rates import Flat, Rate, RateSnapshot, Tariff
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 tokens = st.none() | st.integers(min_value=0, max_value=10**9)
-count_names = st.sampled_from(["web_searches", "audio_seconds", "cache_read_audio", "never_heard_of"])
-counts = st.dictionaries(count_names, st.integers(min_value=0, max_value=10**5), max_size=2)
+count_names = st.sampled_from(
+    [
+        "web_searches",
+        "file_searches",
+        "storage_searches",
+        "audio_seconds",
+        "cache_read_audio",
+        "images",
+        "web_fetch_requests",
+        "requests",
+        "never_heard_of",
+    ]
+)
+counts = st.dictionaries(count_names, st.integers(min_value=0, max_value=10**5), max_size=3)
 usages = st.builds(
     Usage, **dict.fromkeys(TOKEN_CLASSES, tokens), counts=counts, partial=st.booleans(), estimated=st.booleans()
 )
@@ -32,6 +44,8 @@ def snapshots(draw: Any, base: dict[str, Rate] | None = None) -> RateSnapshot:
     rates = {name: Rate(draw(amounts)) for name in sorted(names)}
     if draw(st.booleans()):
         rates["web_searches"] = Rate(draw(amounts), 1_000)
+        rates["storage_searches"] = Rate(draw(amounts), 1_000)
+        rates["images"] = Rate(draw(amounts), draw(st.sampled_from([1, 3])))
     return RateSnapshot(provider="p", model="m", rates=rates, source="test", source_version="1")
 
 
@@ -113,13 +127,43 @@ def test_a_cost_is_exact(snapshot: RateSnapshot, usage: Usage) -> None:
     assert cost.total == Decimal(total).scaleb(-18, CONTEXT)
 
 
-@given(snapshots(), complete)
-def test_the_applications_decimal_context_does_not_matter(snapshot: RateSnapshot, usage: Usage) -> None:
-    tariff = Tariff(Flat(snapshot))
+contexts = st.builds(
+    decimal.Context,
+    prec=st.integers(min_value=1, max_value=40),
+    rounding=st.sampled_from([decimal.ROUND_UP, decimal.ROUND_DOWN]),
+    Emin=st.sampled_from([-999_999, -20, 0]),
+    Emax=st.sampled_from([0, 5, 999_999]),
+    clamp=st.sampled_from([0, 1]),
+    traps=st.lists(st.sampled_from([decimal.Inexact, decimal.Rounded, decimal.Overflow, decimal.Subnormal])),
+)
+endless = st.builds(
+    Usage,
+    input_uncached=st.integers(min_value=0, max_value=10**40),
+    cache_read=st.integers(min_value=0, max_value=10**30),
+    cache_write=st.integers(min_value=0, max_value=10**20),
+    output_text=st.integers(min_value=0, max_value=10**40),
+    reasoning=st.integers(min_value=0, max_value=10**9),
+    counts=counts,
+)
+
+
+@given(tariffs(), complete | usages | endless, contexts)
+@settings(max_examples=300)
+def test_the_applications_decimal_context_does_not_matter(
+    tariff: Tariff, usage: Usage, context: decimal.Context
+) -> None:
     expected = cost_of(tariff, usage)
-    with decimal.localcontext(prec=3, rounding=decimal.ROUND_UP, traps=[decimal.Inexact]):
-        assert cost_of(Tariff(Flat(snapshot)), usage) == expected
-        assert pricer(tariff)(usage, 0, None) == expected
+    price = pricer(tariff)
+    with decimal.localcontext(context) as theirs:
+        before = repr(theirs)
+        cost = price(usage, 0, None)
+        after = repr(theirs)
+        readable = cost_of(tariff, usage)
+    assert cost == expected
+    assert readable == expected
+    is_usual = context.prec >= 28 and (context.Emin, context.Emax) == (-999_999, 999_999)
+    if is_usual and (expected.high is None or expected.high < 10**12):
+        assert after == before, "not even a flag of the application's context is touched"
 
 
 @given(tariffs(), complete)

@@ -6,7 +6,6 @@ Every command imports what it needs when it runs, so that ``spanledger --help`` 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -162,19 +161,25 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on standard error."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="spanledger: %(message)s")
     command = typer.main.get_command(build())
+    result: object = 0
     try:
-        result = command.main(args=list(arguments), prog_name="spanledger", standalone_mode=False)
+        with output.until_the_reader_leaves():
+            result = _invoke(command, arguments)
     except CommandError as error:
         return _complain(str(error), error.exit_code)
     except typer.TyperException as error:
         return _complain(_usage(error), 2)
     except typer.Abort:
         return _complain("stopped", 130)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return result if isinstance(result, int) else 0
+
+
+def _invoke(command: Any, arguments: Sequence[str]) -> object:
+    try:
+        return command.main(args=list(arguments), prog_name="spanledger", standalone_mode=False)
+    except SystemExit as stop:
+        # How Typer ends where nobody reads the output any more.
+        raise BrokenPipeError from stop
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -31,12 +31,13 @@ LATE: Final = timedelta(days=62)
 """How late a call may come and still get its share of a commitment by itself."""
 
 
-def scheduler(ledger: Ledger, client: Client) -> Scheduler:
+def scheduler(ledger: Ledger, client: Client, contracts: Overrides | None) -> Scheduler:
     """Pulls every connection regularly and ties its months out; `start` it.
 
     Args:
         ledger: takes the exact usage that batch results tell.
         client: a client of the store, for the scheduler alone.
+        contracts: the user's overrides, which explain names of models.
 
     Raises:
         ConfigError: the master key for stored secrets cannot be used.
@@ -53,7 +54,7 @@ def scheduler(ledger: Ledger, client: Client) -> Scheduler:
                     org_id=connection.org_id,
                     period=Period.parse(month),
                     only=connection.name,
-                    names=ModelNames(),
+                    names=ModelNames.of(contracts, connection.org_id),
                     clock=SystemClock(),
                     today=today,
                 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +25,25 @@ def console() -> Console:
     """Where tables and progress go; as wide as needed where nobody looks at a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to `until_the_reader_leaves`: Rich itself would end the process with code 1."""
+            raise BrokenPipeError
+
+    return Screen(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+@contextmanager
+def until_the_reader_leaves() -> Generator[None]:
+    """Within, output may end early because its reader (``head``, ``less``) has gone: that is no failure."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail when the process ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def bars(*columns: ProgressColumn, quiet: bool) -> Progress:
@@ -50,8 +70,10 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, default=plain, indent=2) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Print a table; numbers stand right, unknown values are a dash."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: Collection[str] = ()
+) -> None:
+    """Print a table; numbers and the columns named by ``right`` stand right, unknown values are a dash."""
     from rich import box
     from rich.table import Table
 
@@ -61,8 +83,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         say(title + "\n")
     for index, name in enumerate(columns):
         sample = next((row[index] for row in kept if row[index] is not None), "")
-        right = isinstance(sample, _RIGHT) and not isinstance(sample, bool)
-        table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
+        is_right = name in right or (isinstance(sample, _RIGHT) and not isinstance(sample, bool))
+        table.add_column(name, justify="right" if is_right else "left", no_wrap=is_right, overflow="fold")
     for row in kept:
         table.add_row(*(cell(value) for value in row))
     console().print(table)

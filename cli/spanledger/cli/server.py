@@ -196,7 +196,7 @@ class Server:
             spreading.start()
             self._parts.callback(spreading.stop)
         if self._settings.sync:
-            pulling = background.scheduler(ledger, self._client())
+            pulling = background.scheduler(ledger, self._client(), ingest.contracts)
             pulling.start()
             self._parts.callback(pulling.stop)
         if self._settings.keep_days:

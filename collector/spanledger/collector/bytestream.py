@@ -13,6 +13,7 @@ from spanledger.collector.compression import ZSTD_CHUNK, ZSTD_WINDOW_MAX
 _CHUNK: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_HEAD_BYTES: Final = 4
 
 
 class ByteStream:
@@ -59,20 +60,26 @@ class ByteStream:
 
 
 def unpacked(file: IO[bytes], damaged: Callable[[str], None]) -> ByteStream:
-    """The plain content of a seekable file that may be packed with gzip or zstd, told by its first bytes.
+    """The plain content of a file or pipe that may be packed with gzip or zstd, told by its first bytes.
 
     Args:
         file: at its start.
         damaged: called with a reason where the packing is damaged; the stream ends there.
     """
-    head = file.read(4)
-    file.seek(0)
+    head = b""
+    while len(head) < _HEAD_BYTES and (data := file.read(_HEAD_BYTES - len(head))):
+        head += data  # a pipe gives what it has
+    waiting = [head]
+
+    def read(size: int) -> bytes:
+        return waiting.pop() if waiting else file.read(size)
+
     if head.startswith(_GZIP):
-        return _unpack(file, "gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), damaged)
+        return _unpack(read, "gzip", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), damaged)
     if head.startswith(_ZSTD):
         unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_MAX)
-        return _unpack(file, "zstd", unpacker.decompressobj, damaged)
-    return ByteStream(lambda: file.read(_CHUNK))
+        return _unpack(read, "zstd", unpacker.decompressobj, damaged)
+    return ByteStream(lambda: read(_CHUNK))
 
 
 class _Unpacker(Protocol):
@@ -83,11 +90,13 @@ class _Unpacker(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def _unpack(file: IO[bytes], name: str, make: Callable[[], _Unpacker], damaged: Callable[[str], None]) -> ByteStream:
+def _unpack(
+    read: Callable[[int], bytes], name: str, make: Callable[[], _Unpacker], damaged: Callable[[str], None]
+) -> ByteStream:
     def parts() -> Iterator[bytes]:
         unpacker, is_begun = make(), False
         # Small bites, because a few bytes may unpack to very many.
-        while packed := file.read(ZSTD_CHUNK):
+        while packed := read(ZSTD_CHUNK):
             while packed:
                 plain = unpacker.decompress(packed)
                 is_begun, packed = True, b""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from spanledger.collector.errors import MalformedError, PermanentError, RetryableError, UnavailableError
 from spanledger.collector.intake import DEFAULT_MAX_BODY_BYTES, judge
@@ -44,6 +44,15 @@ class ImportSummary:
     """Those of them that the ledger had already."""
     dropped: int | None = None
     """Records that say nothing about a model call."""
+    calls: int | None = None
+    """Calls that the ledger has more than before; negative when late evidence joined some of those."""
+
+    @property
+    def merged(self) -> int | None:
+        """New records about model calls that made no call of their own: further witnesses, details, sums of calls."""
+        if self.about_calls is None or self.known_before is None or self.calls is None:
+            return None
+        return self.about_calls - self.known_before - self.calls
 
     def add_outcome(self, before: Stats, after: Stats) -> None:
         """Say what became of the records, from copies of the pipeline's counters before the import and at its end."""
@@ -62,6 +71,8 @@ class ImportSummary:
             "about_calls": self.about_calls,
             "known_before": self.known_before,
             "dropped": self.dropped,
+            "calls": self.calls,
+            "merged": self.merged,
         }
 
 
@@ -151,9 +162,14 @@ def import_files(
     Raises:
         PermanentError: a path does not exist, or the sink refuses the data.
     """
-    files = list(_files(paths))
-    total = sum(file.stat().st_size for file in files)
     summary = ImportSummary()
+    files: list[Path] = []
+    for path in paths:
+        found = list(_files(path))
+        files += found
+        if not found:
+            summary.refused[f"{path}: there are no files in this folder"] += 1
+    total = sum(file.stat().st_size for file in files)
     done = 0
 
     def deliver(file: Path, pieces: list[Piece], position: int) -> None:
@@ -181,9 +197,9 @@ def import_files(
                         gathered.append(piece)
                         size += len(piece.body)
                     if size >= _GATHERED_BYTES:
-                        deliver(file, gathered, raw.tell())
+                        deliver(file, gathered, _position(raw))
                         size = 0
-                position = raw.tell()
+                position = _position(raw)
                 deliver(file, gathered, position)
         except OSError as error:
             problems.refused[f"cannot read it: {error.strerror or error}"] += 1
@@ -208,15 +224,19 @@ def _count(piece: Piece, summary: ImportSummary, problems: Problems) -> bool:
     return verdict.accepted > 0 and piece.signal is not Signal.METRICS
 
 
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(
-                file
-                for file in path.rglob("*")
-                if file.is_file() and not file.name.startswith(".") and not file.name.endswith(".reason.txt")
-            )
-        elif path.exists():
-            yield path
-        else:
-            raise PermanentError(f"{path}: there is no such file or folder")
+def _position(file: IO[bytes]) -> int:
+    """Bytes read so far; 0 for a pipe, which nobody knows the length of."""
+    return file.tell() if file.seekable() else 0
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not file.name.startswith(".") and not file.name.endswith(".reason.txt")
+        )
+    elif path.exists():
+        yield path
+    else:
+        raise PermanentError(f"{path}: there is no such file or folder")

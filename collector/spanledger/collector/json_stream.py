@@ -21,6 +21,10 @@ from spanledger.collector.signals import Signal
 _VALUE_MAX: Final = 64 << 20
 """Characters of one record, resource or scope, and of records that wait for their resource."""
 _CHUNK: Final = 1 << 20
+_REREAD_MAX: Final = 1 << 20
+"""Characters that are kept behind, because a line that breaks off may have taken the next one for its own."""
+_NAMED_BREAKS: Final = 20
+"""So many broken places of a file are named one by one."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _NEXT_DOCUMENT: Final = re.compile(r"\n(?=\{)")
 _PARSER: Final = json.JSONDecoder()
@@ -46,11 +50,15 @@ def json_pieces(stream: ByteStream, piece_bytes: int, refused: Counter[str]) -> 
     """Request bodies of about `piece_bytes`; what cannot be read is counted in `refused` by reason."""
     cursor = _Cursor(stream)
     pieces = _Pieces(piece_bytes)
+    breaks = 0
     while cursor.peek():
+        cursor.begin()
         try:
             yield from _document(cursor, pieces)
         except _SyntaxError as error:
-            refused[f"JSON at character {cursor.position}: {error}"] += 1
+            breaks += 1
+            place = f"JSON at character {cursor.position}: {error}"
+            refused[place if breaks <= _NAMED_BREAKS else "JSON that is broken at further places"] += 1
             pieces.rescue(refused)
             if not cursor.skip_to_next_document():
                 break
@@ -124,7 +132,8 @@ class _Pieces:
             return
         if group.resource is None:
             lost = sum(len(scope.records) for scope in group.scopes)
-            refused["a record whose resource was not reached"] += lost
+            if lost:
+                refused["a record whose resource was not reached"] += lost
         else:
             self._groups.append(group.text)
             self._signal = group.signal
@@ -191,7 +200,12 @@ class _Cursor:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._buffer = ""
         self._at = 0
+        self._begin = 0
         self._passed = 0
+
+    def begin(self) -> None:
+        """A document begins here."""
+        self._begin = self._at
 
     @property
     def position(self) -> int:
@@ -217,8 +231,12 @@ class _Cursor:
             except json.JSONDecodeError as error:
                 # Cut off by the end of the buffer, or really wrong?
                 cut = error.msg.startswith("Unterminated string") or error.pos > len(self._buffer) - 16
-                if not cut or len(self._buffer) - self._at > _VALUE_MAX or not self._more():
+                if not cut:
                     raise _SyntaxError(error.msg) from error
+                if len(self._buffer) - self._at > _VALUE_MAX:
+                    raise _SyntaxError(f"a value of more than {_VALUE_MAX >> 20} MiB") from error
+                if not self._more():
+                    raise _SyntaxError("the file ends in the middle of a value") from error
                 continue
             except (ValueError, RecursionError) as error:
                 raise _SyntaxError(str(error)[:100]) from error
@@ -261,13 +279,14 @@ class _Cursor:
         self._take("]")
 
     def skip_to_next_document(self) -> bool:
-        """Go behind the next line break that a ``{`` follows; ``False`` when there is none."""
+        """Go to the first line after the document's beginning that starts with ``{``; ``False`` when there is none."""
+        self._at = self._begin
         while True:
             found = _NEXT_DOCUMENT.search(self._buffer, self._at)
             if found:
                 self._at = found.end()
                 return True
-            self._at = max(self._at, len(self._buffer) - 1)
+            self._begin = self._at = max(self._at, len(self._buffer) - 1)
             if not self._more():
                 return False
 
@@ -284,7 +303,9 @@ class _Cursor:
         chunk = self._decoder.decode(data, final=not data)
         if not data and not chunk:
             return False
-        self._passed += self._at
-        self._buffer = self._buffer[self._at :] + chunk
-        self._at = 0
+        read = max(self._begin, self._at - _REREAD_MAX)
+        self._passed += read
+        self._buffer = self._buffer[read:] + chunk
+        self._at -= read
+        self._begin = 0
         return True

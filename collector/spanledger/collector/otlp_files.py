@@ -33,6 +33,9 @@ _TRUNCATED: Final = "the file ends in the middle of a message"
 _HEAD_BYTES: Final = 256
 # A protobuf body may start with 0A 7B ("\\n{"), but never with a brace, a quote and a letter.
 _JSON_START: Final = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*(\}|"[A-Za-z_])')
+_JSON_LATER: Final = re.compile(rb'\n\s*\{\s*"resource_?([Ss]pans|[Ll]ogs|[Mm]etrics)"')
+_LATER_BYTES: Final = 65_536
+"""So far from its beginning the first line of OTLP JSON is looked for, behind lines of something else."""
 _VARINT: Final = 0
 _FIXED64: Final = 1
 _LENGTH_DELIMITED: Final = 2
@@ -56,14 +59,15 @@ class Problems:
 
 
 def read_pieces(file: IO[bytes], problems: Problems) -> Iterator[Piece]:
-    """The requests in a seekable OTLP file, one after the other; what cannot be read is noted in `problems`.
+    """The requests in an OTLP file or pipe, one after the other; what cannot be read is noted in `problems`.
 
     Raises:
         MalformedError: this is not OTLP in any form that we know.
     """
     stream = unpacked(file, lambda reason: problems.refused.update((reason,)))
     head = stream.peek(_HEAD_BYTES)
-    if _JSON_START.match(head):
+    is_binary = head.startswith((b"\x0a", b"\x00"))
+    if _JSON_START.match(head) or (not is_binary and _JSON_LATER.search(stream.peek(_LATER_BYTES))):
         for signal, body in json_pieces(stream, PIECE_BYTES, problems.refused):
             yield Piece(signal, Encoding.JSON, body)
     elif head.startswith(b"\x0a"):

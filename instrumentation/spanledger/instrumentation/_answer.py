@@ -92,8 +92,10 @@ class Endpoint:
             captured.
         ask_for_usage: ask for usage in a stream: returns the changed body, or ``None`` when nothing is to change.
         counts_of_request: what a call is billed for by its request alone, from the body, read when the call starts.
-        read_item: of a list whose items are answers: reads one, given the URL path that the list came from.
-        read_items: of a file whose lines are answers: reads them all, later, from the file.
+        read_item: of a list whose items are answers, or a file whose lines are: reads one, given the URL path that it
+            came from.
+        read_items: of a file whose lines are answers: reads them all, later, from the file; where it is not there as a
+            whole, `read_item` reads its lines as they come.
         starts_late: the span is made when the answer is known to witness a call (polling for a background response).
         yields: a request of a library above an SDK: it is recorded only where no call inside it is.
         input_messages: prompts by span attribute; read only when content is captured, when the call starts.

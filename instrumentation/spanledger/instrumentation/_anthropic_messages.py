@@ -29,6 +29,7 @@ _KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop_sequences", "thinking")
 
 
 _TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
+_BILLED_PER_USE: Final = (("web_search_requests", "web_searches"), ("web_fetch_requests", "web_fetches"))
 _EVENTS: Final = frozenset(["message_start", "content_block_start", "content_block_stop", "message_delta"])
 _USUAL_REGIONS: Final = frozenset(["", "global", "not_available"])
 """Where inference costs the list price; elsewhere Anthropic multiplies it."""
@@ -95,13 +96,17 @@ def _read_usage(answer: Answer) -> Counted:
             counted = {name: known_sum(count, _classes(known).get(name)) for name, count in counted.items()}
         elif known.get("type") == "advisor_message":
             notes.append("advisor_not_counted")  # another model's tokens, at that model's rates
-    searches = integer(fields(usage.get("server_tool_use")).get("web_search_requests"))
+        elif known.get("type") == "fallback_message":
+            # The totals hold the tokens of the model that declined as well, which has rates of its own.
+            notes.append(f"fallback_model:{text(known.get('model'))[:60]}")
+    used = fields(usage.get("server_tool_use"))
+    counts = {name: count for told, name in _BILLED_PER_USE if (count := integer(used.get(told)))}
     region = text(usage.get("inference_geo"))
     if region not in _USUAL_REGIONS:
         notes.append(f"inference_geo:{region[:20]}")
     classes: dict[str, Any] = dict(counted)
     return Counted(
-        usage=Usage(counts={"web_searches": searches} if searches else {}, partial=answer.is_partial, **classes),
+        usage=Usage(counts=counts, partial=answer.is_partial, **classes),
         notes=tuple(notes),
     )
 
@@ -163,7 +168,7 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
 class MessageReader:
     """Reads the events of a streamed message. Usage is cumulative: of each field, the last value that is not null."""
 
-    __slots__ = ("_has_output", "_id", "_is_in_tool", "_model", "_stop_reason", "_tools", "_usage")
+    __slots__ = ("_has_output", "_id", "_model", "_open_tools", "_stop_reason", "_tools", "_usage")
 
     def __init__(self) -> None:
         self._model = ""
@@ -171,7 +176,7 @@ class MessageReader:
         self._usage: dict[str, Any] = {}
         self._has_output = False
         self._stop_reason = ""
-        self._is_in_tool = False
+        self._open_tools: dict[Any, int] = {}  # places in the list, by the index of the block
         self._tools: list[ToolCall] = []
 
     def feed(self, event: Any) -> bool:
@@ -181,16 +186,19 @@ class MessageReader:
             event = fields(event)
             kind = event.get("type")
         if kind == "content_block_delta":
-            if self._is_in_tool:
+            if self._open_tools:
                 self._add_to_tool(fields(event))
         elif kind in _EVENTS:
             self._look_at(kind, fields(event))
         return False
 
     def _add_to_tool(self, event: Mapping[str, Any]) -> None:
-        tool = self._tools[-1]
+        place = self._open_tools.get(event.get("index"))
+        if place is None:
+            return
+        tool = self._tools[place]
         added = size(fields(event.get("delta")).get("partial_json")) or 0
-        self._tools[-1] = replace(tool, input_bytes=(tool.input_bytes or 0) + added)
+        self._tools[place] = replace(tool, input_bytes=(tool.input_bytes or 0) + added)
 
     def _look_at(self, kind: str, event: Mapping[str, Any]) -> None:
         if kind == "message_start":
@@ -200,11 +208,11 @@ class MessageReader:
             self._merge(message.get("usage"))
         elif kind == "content_block_start":
             block = fields(event.get("content_block"))
-            self._is_in_tool = block.get("type") in _TOOL_USES
-            if self._is_in_tool:
+            if block.get("type") in _TOOL_USES:
+                self._open_tools[event.get("index")] = len(self._tools)
                 self._tools.append(ToolCall(name=text(block.get("name")), id=text(block.get("id"))))
         elif kind == "content_block_stop":
-            self._is_in_tool = False
+            self._open_tools.pop(event.get("index"), None)
         elif kind == "message_delta":
             self._has_output = True
             self._merge(event.get("usage"))
@@ -234,24 +242,27 @@ class MessageReader:
 class CapturingMessageReader(MessageReader):
     """Keeps the generated texts and tool arguments as well, for whoever switched content capture on."""
 
-    __slots__ = ("_blocks",)
+    __slots__ = ("_blocks", "_places")
 
     def __init__(self) -> None:
         super().__init__()
         self._blocks: list[dict[str, Any]] = []
+        self._places: dict[Any, int] = {}
 
     def feed(self, event: Any) -> bool:
         known = fields(event)
         kind = known.get("type")
         if kind == "content_block_start":
             block = fields(known.get("content_block"))
+            self._places[known.get("index")] = len(self._blocks)
             self._blocks.append(
                 {"type": text(block.get("type")), "id": block.get("id"), "name": block.get("name"), "said": ""}
             )
-        elif kind == "content_block_delta" and self._blocks:
+        elif kind == "content_block_delta" and (place := self._places.get(known.get("index"))) is not None:
+            open_block = self._blocks[place]
             delta = fields(known.get("delta"))
             for name in ("text", "partial_json", "thinking"):
-                self._blocks[-1]["said"] += text(delta.get(name))
+                open_block["said"] += text(delta.get(name))
         return super().feed(event)
 
     def answer(self, *, is_complete: bool) -> Answer:

@@ -63,13 +63,22 @@ def openai_items(body: bytes, endpoints: Mapping[str, Endpoint]) -> Iterator[Ite
     if not body.startswith((_OPENAI_LINE, _OPENAI_LINE_COMPACT)):
         return
     for line in body.splitlines():
-        response = fields(fields(json.loads(line)).get("response") if line.strip() else None)
-        answered = fields(response.get("body"))
-        endpoint = endpoints.get(text(answered.get("object")))
-        if response.get("status_code") != 200 or endpoint is None:
-            continue  # what failed is not billed
-        answer = endpoint.read_response(answered)
-        answer.is_batch = True
-        answer.request_id = text(response.get("request_id"))
-        created = integer(answered.get("created")) or integer(answered.get("created_at")) or 0
-        yield endpoint, answer, created * 1_000_000_000
+        found = openai_item("", line, endpoints) if line.strip() else None
+        if found is not None:
+            yield found
+
+
+def openai_item(_path: str, line: bytes, endpoints: Mapping[str, Endpoint]) -> Item | None:
+    """The answer in a line of a batch's output; ``None`` for a line of any other file, and for what failed."""
+    if not line.startswith((_OPENAI_LINE, _OPENAI_LINE_COMPACT)):
+        return None
+    response = fields(fields(json.loads(line)).get("response"))
+    answered = fields(response.get("body"))
+    endpoint = endpoints.get(text(answered.get("object")))
+    if response.get("status_code") != 200 or endpoint is None:
+        return None  # what failed is not billed
+    answer = endpoint.read_response(answered)
+    answer.is_batch = True
+    answer.request_id = text(response.get("request_id"))
+    created = integer(answered.get("created")) or integer(answered.get("created_at")) or 0
+    return endpoint, answer, created * 1_000_000_000

@@ -159,10 +159,18 @@ def _mentions(body: Any, *words: str) -> bool:
     return isinstance(body, str) and any(word in body for word in words)
 
 
+INVOKE_OPERATIONS: Final = ("chat", "text_completion", "embeddings", "rerank", "image_generation")
+_PAINTERS: Final = ("image", "canvas", "stability.", "stable-")
+
+
 def invoke_operation(model: str, body: Any) -> str:
     """What an InvokeModel request is, in the conventions' words, by the model's name and the body's fields."""
     if "embed" in model:
         return gen_ai.GEN_AI_OPERATION_NAME_VALUE_EMBEDDINGS
+    if "rerank" in model:
+        return "rerank"
+    if any(word in model for word in _PAINTERS):
+        return "image_generation"
     if _mentions(body, '"prompt"', '"inputText"') and not _mentions(body, '"messages"'):
         return gen_ai.GEN_AI_OPERATION_NAME_VALUE_TEXT_COMPLETION
     return gen_ai.GEN_AI_OPERATION_NAME_VALUE_CHAT

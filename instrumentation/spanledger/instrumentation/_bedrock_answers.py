@@ -33,6 +33,7 @@ _COUNTS: Final = "amazon-bedrock-invocationMetrics"
 _TIER_HEADER: Final = "x-amzn-bedrock-service-tier"
 _LATENCY_HEADER: Final = "x-amzn-bedrock-performanceconfig-latency"
 _RESULTS: Final = ("results", "outputs", "generations", "choices")
+_PICTURES: Final = ("images", "artifacts")
 _REASONS: Final = ("stop_reason", "stopReason", "finish_reason", "completionReason")
 _IDS: Final = ("id", "generation_id", "response_id")
 
@@ -66,10 +67,16 @@ def _reasons(*told: Any) -> tuple[str, ...]:
     return tuple(reason for reason in told if isinstance(reason, str) and reason)
 
 
+def _routed(document: Document) -> str:
+    """The model that a prompt router chose, which is billed as if it had been asked itself."""
+    return text(fields(fields(document.get("trace")).get("promptRouter")).get("invokedModelId"))
+
+
 def read_converse(document: Document) -> Answer:
     """The answer of Converse, as botocore parsed it."""
     message = fields(fields(document.get("output")).get("message"))
     return Answer(
+        model=_routed(document),
         usage=known(converse_classes(fields(document.get("usage")))),
         service_tier=_tier(document, {}),
         finish_reasons=_reasons(document.get("stopReason")),
@@ -119,6 +126,8 @@ def _read_family(documents: list[Document]) -> Answer:
                 if reason := text(place.get(name)):
                     reasons[reason] = None
         calls += _tool_uses(fields(fields(document.get("output")).get("message")).get("content"))
+        if made := sum(len(items(document.get(name))) for name in _PICTURES):
+            counts = {**counts, "images": counts.get("images", 0) + made}
         identifier = next(filter(None, (text(document.get(name)) for name in _IDS)), identifier)
         model = text(document.get("model")) or model
     return Answer(
@@ -213,6 +222,7 @@ def _read_converse_events(events: list[tuple[str, Document]]) -> Answer:
         elif kind == "metadata":
             answer.usage = known(converse_classes(fields(event.get("usage"))))
             answer.service_tier = _tier(event, {})
+            answer.model = _routed(event)
     answer.tool_calls = [
         ToolCall(name=tool["name"], id=tool["id"], input_bytes=size(tool["said"]), input=tool["said"]) for tool in tools
     ]

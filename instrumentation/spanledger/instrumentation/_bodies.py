@@ -121,15 +121,25 @@ class _ItemSink(_Sink):
         super().__init__(call)
         assert call.endpoint.read_item is not None
         self._read_item = partial(call.endpoint.read_item, path)
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._bytes = 0
 
     def feed(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, rest = data.split(b"\n")
         for line in lines:
-            record_item(self._call, self._read_item, line)
+            whole = b"".join((*self._parts, line))
+            self._parts.clear()
+            self._bytes = 0
+            record_item(self._call, self._read_item, whole)
+        self._bytes += len(rest)
+        if self._bytes <= MAX_DOCUMENT_BYTES:
+            self._parts.append(rest)
+        else:
+            self._parts.clear()  # no file of lines; or one that is let go unread
 
     def end(self) -> None:
         self.feed(b"\n")
+        self._call.first_chunk_ns = 0
         self._call.finish()
 
 

@@ -54,10 +54,10 @@ HEADERS: Final[Mapping[bytes, str]] = MappingProxyType(
 """Span attributes by response header: the ids under which a provider's bill and support know the request."""
 
 
-def identities(response: Any) -> dict[str, str]:
+def identities(headers: Any) -> dict[str, str]:
     """What the headers of an HTTP response (httpx or httpx2) say of who is billed for what, by span attribute."""
     found: dict[str, str] = {}
-    for name, value in response.headers.raw:
+    for name, value in headers.raw:
         attribute = HEADERS.get(name.lower())
         if attribute is not None:
             found[attribute] = value.decode("ascii", "replace")
@@ -85,9 +85,11 @@ class Call:
         "facts",
         "first_chunk_ns",
         "headers",
+        "http_headers",
         "input",
         "is_covered",
         "is_stream",
+        "last_failure",
         "model",
         "notes",
         "outcome",
@@ -130,9 +132,14 @@ class Call:
     client_labels: Mapping[str, str]
     usage_was_asked_for: bool
     headers: Mapping[str, str] | None
+    """What the SDK's module read of the response's headers, by span attribute."""
+    http_headers: Any
+    """The headers of an HTTP response (httpx or httpx2), to be read when the call is completed."""
     status_code: int | None
     resends: int
     """How often the SDK sent the request again; only the last attempt can be billed."""
+    last_failure: tuple[int, Mapping[str, Any]]
+    """When an attempt failed (ns since the epoch), and how; not set while none did."""
     answer: Answer | None
     document: bytes | None
     reader: StreamReader | None
@@ -150,6 +157,7 @@ class Call:
         self.counts = None
         self.usage_was_asked_for = False
         self.headers = None
+        self.http_headers = None
         self.status_code = None
         self.resends = 0
         self.answer = None
@@ -168,9 +176,9 @@ class Call:
         self._is_open = True
 
     def responded(self, response: Any) -> None:
-        """The HTTP response has arrived: keep what its headers say of who is billed for what."""
+        """The HTTP response has arrived."""
         self.status_code = response.status_code
-        self.headers = identities(response)
+        self.http_headers = response.headers
 
     def finish(self) -> None:
         """The answer is complete (the last chunk was read, or it was no stream)."""
@@ -208,6 +216,8 @@ class Call:
 
     def abandon(self) -> None:
         """The caller stopped reading the answer: closed it, dropped it, or was cancelled."""
+        if self.is_open and self.started_ns < self.recorder.forked_ns:
+            self.discard()  # a copy that a forked child drops: the parent reads on
         self._end(ABANDONED)
 
     def discard(self) -> None:
@@ -236,5 +246,5 @@ class Call:
 
     def __del__(self) -> None:
         # A response that was dropped unread takes its call with it. At the interpreter's end nobody would export it.
-        if not _is_finalizing():
-            self._end(ABANDONED)
+        if not _is_finalizing() and self.is_open:
+            self.abandon()

@@ -25,7 +25,7 @@ _PLATFORM_CLASSES: Final = (
 )
 
 # Hosts that document `stream_options.include_usage`; others may refuse a field that they do not know.
-_STREAM_USAGE_BILLERS: Final = frozenset(["openai", "azure_openai", "openrouter", "deepseek", "groq", "xai"])
+_STREAM_USAGE_BILLERS: Final = frozenset(["openai", "azure_openai", "openrouter", "deepseek", "groq", "xai", "alibaba"])
 # What listens here is a model server or a gateway of the user's own: vLLM, Ollama, llama.cpp and LiteLLM all take it.
 _LOOPBACK: Final = frozenset(["127.0.0.1", "localhost", "::1"])
 # Azure's dated API versions refused `stream_options` before this one.
@@ -75,7 +75,8 @@ def facts_of(client: Any, *, wire: str, sdk: str, sdk_version: str, fingerprint_
     """The client's facts, resolved at its first call and again when its base URL or key is replaced."""
     known: dict[str, Any] = client.__dict__
     facts: ClientFacts | None = known.get(_FACTS)
-    base_url = client.base_url
+    # Where the property reads it: OpenAI's runs an import statement each time.
+    base_url = known.get("_base_url") or client.base_url
     credential = known.get("api_key") or known.get("auth_token") or getattr(client, "api_key", None)
     if facts is not None and facts.origin[0] is base_url and facts.origin[1] is credential:
         return facts

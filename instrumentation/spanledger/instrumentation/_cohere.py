@@ -9,6 +9,7 @@ Counts come as doubles. Neither version names the model that answered.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from spanledger.instrumentation import _content as content
@@ -332,6 +333,36 @@ class ReplyReader:
         return answer
 
 
+# Jobs, which are looked up until they are done: one call each, whatever they hold
+
+
+def _read_embed_job(response: Document) -> Answer:
+    """A job over a dataset."""
+    return Answer(
+        model=text(response.get("model")),
+        id=text(response.get("job_id")),
+        usage=_usage_of(response),
+        is_billable=response.get("status") == "complete",
+    )
+
+
+def _read_batch(response: Document) -> Answer:
+    """A batch, which tells its tokens as texts, and not which of them are billed."""
+    batch = fields(response.get("batch"))
+    identifier = text(batch.get("id"))
+    tokens = {
+        name: int(told) for name in ("input_tokens", "output_tokens") if (told := str(batch.get(name))).isdecimal()
+    }
+    return Answer(
+        model=text(batch.get("model")),
+        id=identifier,
+        usage={"tokens": tokens} if tokens else None,
+        is_batch=True,
+        batch_id=identifier,
+        is_billable=batch.get("status") == "BATCH_STATUS_COMPLETED",
+    )
+
+
 CHAT: Final = Endpoint(
     operation="chat",
     request_keys=_KEYS,
@@ -382,3 +413,6 @@ RERANK: Final = _metered("rerank")
 CLASSIFY: Final = _metered("classification")
 SUMMARIZE: Final = _metered("text_completion", _prompt)
 PARSE: Final = _metered("ocr")
+TRANSCRIPTIONS: Final = _metered("transcription")
+EMBED_JOB: Final = replace(EMBED, read_response=_read_embed_job, input_messages=None, starts_late=True)
+BATCH: Final = replace(EMBED_JOB, operation="batch", read_response=_read_batch)

@@ -90,7 +90,7 @@ def _tool_results(body: Mapping[str, Any]) -> list[ToolCall]:
     return found
 
 
-def _read_usage(answer: Answer) -> Counted:
+def read_usage(answer: Answer) -> Counted:
     """Token classes of a usage document."""
     usage = answer.usage
     counts = dict(answer.counts or {})
@@ -162,7 +162,7 @@ def _by_modality(details: Any) -> dict[str, int]:
     return found
 
 
-def _tier(usage: Mapping[str, Any]) -> str:
+def tier_of(usage: Mapping[str, Any]) -> str:
     """Vertex AI tells the tier as a kind of traffic (``ON_DEMAND_PRIORITY``, ``PROVISIONED_THROUGHPUT``)."""
     traffic = text(usage.get("trafficType")).lower()
     if traffic in ("", "on_demand", "traffic_type_unspecified"):
@@ -200,7 +200,7 @@ def _searches(document: Mapping[str, Any]) -> int:
     )
 
 
-def _billed_searches(queries: int, model: str) -> int:
+def billed_searches(queries: int, model: str) -> int:
     """Up to Gemini 2.5 a grounded prompt is billed, since Gemini 3 each query (ai.google.dev, Gemini API pricing)."""
     return min(queries, 1) if model.startswith(("gemini-1", "gemini-2")) else queries
 
@@ -227,11 +227,11 @@ def _merged(documents: list[Mapping[str, Any]], *, is_complete: bool) -> Answer:
         model=model.removeprefix("models/"),
         id=identifier,
         usage=usage or None,
-        service_tier=_tier(usage),
+        service_tier=tier_of(usage),
         finish_reasons=tuple(reasons[index] for index in sorted(reasons)),
         tool_calls=calls,
         is_partial=is_partial,
-        counts={"web_searches": _billed_searches(queries, model)} if queries else None,
+        counts={"web_searches": billed_searches(queries, model)} if queries else None,
         notes=(*notes, f"prompt_blocked:{blocked}") if blocked else notes,
     )
 
@@ -250,7 +250,7 @@ def _read_embeddings(response: Mapping[str, Any]) -> Answer:
         ]
         if told and None not in told:
             usage["promptTokenCount"] = known_sum(*told)
-    return Answer(usage=usage or None, service_tier=_tier(usage))
+    return Answer(usage=usage or None, service_tier=tier_of(usage))
 
 
 class Bodies:
@@ -327,6 +327,24 @@ def _read_batch(body: bytes) -> Iterator[tuple[Endpoint, Answer, int]]:
         answer.is_batch = True
         answer.batch_id = name
         yield BATCHED, answer, _nanoseconds(text(told.get("createTime")))
+
+
+def read_results(body: bytes, *, file: str) -> Iterator[tuple[Endpoint, Answer, int]]:
+    """The answers in a batch's file of results; nothing for any other file. One without an id is known by its key."""
+    if not body.startswith(b"{") or b'"response"' not in body:
+        return
+    for line in body.splitlines():
+        try:
+            known = fields(json.loads(line))
+        except ValueError:
+            return  # no file of results
+        document = fields(known.get("response"))
+        if "usageMetadata" not in document or "candidates" not in document:
+            continue  # it failed, and is not billed
+        answer = _read_response(document)
+        answer.id = answer.id or f"{file}/{text(known.get('key'))}"
+        answer.is_batch = True
+        yield BATCHED, answer, 0
 
 
 def _nanoseconds(moment: str) -> int:
@@ -410,7 +428,7 @@ GENERATE: Final = Endpoint(
     request_keys=("generationConfig",),
     read_request=_read_request,
     read_response=_read_response,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     tool_results=_tool_results,
     new_reader=_new_reader,
     input_messages=_asked,
@@ -420,13 +438,13 @@ EMBEDDINGS: Final = Endpoint(
     request_keys=("requests", "parameters", "embedContentConfig", "outputDimensionality"),
     read_request=_read_embedding_request,
     read_response=_read_embeddings,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     new_reader=_new_embedding_reader,
 )
 IMAGES: Final = Endpoint(
     operation="image_generation",
     read_response=_read_embeddings,
-    read_usage=_read_usage,
+    read_usage=read_usage,
     new_reader=_new_images_reader,
 )
 BATCHED: Final = replace(GENERATE, starts_late=True, new_reader=None)

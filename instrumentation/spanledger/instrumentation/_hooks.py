@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spanledger.instrumentation._answer import StreamReader
-from spanledger.instrumentation._call import Call
+from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import ClientFacts, facts_at
 from spanledger.instrumentation._patching import Patches, Wrapper
 from spanledger.instrumentation._problems import Problems
@@ -103,6 +103,20 @@ class Hooks(ABC):
             call.finish()
             self.problems.ours("ending a call", error)
             return answer
+
+    def current(self) -> Call | None:
+        """The call of this SDK whose request is being sent in this thread or task."""
+        call = current_call.get()
+        return call if call is not None and call.recorder is self.recorder else None
+
+    def in_attempts(self, note: Callable[..., None], *told: Any) -> None:
+        """Do ``note(call, *told)`` about an attempt of the current call, if there is one."""
+        call = self.current()
+        if call is not None:
+            try:
+                note(call, *told)
+            except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
+                self.problems.ours("noting a failed attempt", error)
 
     def finish(self, call: Call, answer: Any) -> None:
         """The answer is complete: a model of the SDK, or a document."""

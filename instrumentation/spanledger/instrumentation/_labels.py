@@ -43,8 +43,15 @@ _BAGGAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _block: Final[ContextVar[Mapping[str, str]]] = ContextVar("spanledger_labels", default=_NOTHING)
 _CLIENT_LABELS: Final = "_spanledger_labels"
-# Where SDKs keep the object behind a client that sends its requests: google-genai, cohere, mistralai.
-_SENDERS: Final = (("_api_client",), ("_client_wrapper", "httpx_client"), ("sdk_configuration",))
+# Where SDKs keep the object behind a client that sends its requests: google-genai (and what sends its interactions),
+# cohere, mistralai.
+_SENDERS: Final = (
+    ("_api_client",),
+    ("_api_client", "_httpx_client"),
+    ("_api_client", "_async_httpx_client"),
+    ("_client_wrapper", "httpx_client"),
+    ("sdk_configuration",),
+)
 
 
 @contextmanager

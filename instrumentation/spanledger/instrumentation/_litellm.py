@@ -11,12 +11,15 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _anthropic_messages as messages
+from spanledger.instrumentation import _cohere as cohere
 from spanledger.instrumentation import _openai_chat as chat
+from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
 from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES
@@ -169,6 +172,18 @@ def _read_text(response: Mapping[str, Any]) -> Answer:
     )
 
 
+def _read_made(endpoint: Endpoint) -> Callable[[Mapping[str, Any]], Answer]:
+    """Read pictures and texts of sounds: where a provider tells no usage, LiteLLM puts zeros in its place."""
+
+    def read(response: Mapping[str, Any]) -> Answer:
+        answer = endpoint.read_response(response)
+        if answer.usage is not None and not any(isinstance(n, int) and n for n in answer.usage.values()):
+            answer.usage = None
+        return answer
+
+    return read
+
+
 def _above(endpoint: Endpoint, **changes: Any) -> Endpoint:
     """An endpoint of OpenAI's as a library offers it that may or may not use the OpenAI SDK."""
     return replace(endpoint, starts_late=True, yields=True, ask_for_usage=None, new_reader=None, **changes)
@@ -178,3 +193,8 @@ CHAT: Final = _above(chat.CHAT, read_usage=_read_usage, attributes=MappingProxyT
 COMPLETIONS: Final = _above(chat.COMPLETIONS, read_usage=_read_usage, read_response=_read_text)
 EMBEDDINGS: Final = _above(chat.EMBEDDINGS, read_usage=_read_usage, read_response=_read_text)
 RESPONSES: Final = _above(responses.RESPONSES, read_usage=read_openai_usage)
+RERANK: Final = _above(cohere.RERANK)
+IMAGES: Final = _above(media.IMAGES, read_response=_read_made(media.IMAGES))
+TRANSCRIPTIONS: Final = _above(media.TRANSCRIPTIONS, read_response=_read_made(media.TRANSCRIPTIONS))
+SPEECH: Final = _above(media.SPEECH)
+MESSAGES: Final = _above(messages.MESSAGES)

@@ -14,12 +14,15 @@ from typing import Any, Final
 
 from spanledger.instrumentation import _content as content
 from spanledger.instrumentation import _openai_chat as openai
+from spanledger.instrumentation import _openai_media as media
+from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
 from spanledger.instrumentation._bodies import document_of
 from spanledger.instrumentation._openai_usage import read_usage as read_openai_usage
 from spanledger.instrumentation._reading import fields, integer, items, size, snapshot, text, to_json
 from spanledger.semconv import gen_ai
 from spanledger.semconv.observation import ToolCall
+from spanledger.semconv.usage import Usage
 
 Document = Mapping[str, Any]
 
@@ -88,6 +91,10 @@ def _read_unwritten(response: Document) -> Answer:
     return answer
 
 
+def _read_answered(response: Document) -> Answer:
+    return _with_tier(responses.RESPONSES.read_response(response))
+
+
 # Document recognition
 
 
@@ -102,6 +109,15 @@ def _read_annotated_pages(response: Document) -> Answer:
 def _pages(response: Document, name: str) -> Mapping[str, int] | None:
     pages = integer(fields(response.get("usage_info")).get("pages_processed"))
     return None if pages is None else {name: pages}
+
+
+# Sound
+
+
+def _heard(answer: Answer) -> Counted:
+    """A transcription is billed by the second; its tokens are not (https://docs.mistral.ai/models/overview)."""
+    seconds = integer((answer.usage or {}).get("prompt_audio_seconds"))
+    return Counted(usage=Usage(counts={"input_audio_seconds": seconds} if seconds else {}, partial=answer.is_partial))
 
 
 # Batch jobs
@@ -292,3 +308,6 @@ CONVERSATION: Final = Endpoint(
     output_messages=_conversation_said,
 )
 RESULTS: Final = replace(EMBEDDINGS, input_messages=None, read_item=read_result, starts_late=True)
+RESPONSES: Final = replace(responses.RESPONSES, read_response=_read_answered, attributes={})
+SPEECH: Final = replace(media.SPEECH, read_usage=read_usage)
+TRANSCRIPTIONS: Final = replace(media.TRANSCRIPTIONS, read_usage=_heard)

@@ -1,8 +1,9 @@
-"""OpenAI's images, speech and transcriptions: billed by tokens where the answer tells them, else by what was asked.
+"""OpenAI's images, speech, transcriptions and videos: billed by tokens where the answer tells them, else by what was
+asked.
 
 Text-to-speech answers with sound alone: its older models are billed by the characters of the request, which are
 counted here; the newer ones by tokens, which only a streamed answer tells. ``dall-e`` is billed per image, of which
-only the number is known.
+only the number is known; a video by its seconds, which the job tells when it is looked up.
 """
 
 from __future__ import annotations
@@ -64,6 +65,17 @@ def _read_image_usage(answer: Answer) -> Counted:
     )
 
 
+def _read_video(response: Mapping[str, Any]) -> Answer:
+    """A video job that is looked up: it witnesses a call once the video is there."""
+    seconds = text(response.get("seconds"))
+    return Answer(
+        model=text(response.get("model")),
+        id=text(response.get("id")),
+        counts={"output_video_seconds": int(seconds)} if seconds.isdecimal() else None,
+        is_billable=response.get("status") == "completed",
+    )
+
+
 class LastEventReader:
     """Reads streams whose last event alone carries the usage (``...completed``, ``...done``)."""
 
@@ -113,4 +125,10 @@ TRANSCRIPTIONS: Final = Endpoint(
     read_response=_read_transcript,
     read_usage=read_usage,
     new_reader=LastEventReader,
+)
+VIDEOS: Final = Endpoint(
+    operation="video_generation",
+    read_response=_read_video,
+    read_usage=read_usage,
+    starts_late=True,
 )

@@ -105,9 +105,11 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
     usage = response.get("usage")
     tools: list[ToolCall] = []
     counts: dict[str, int] = {}
+    kinds: set[str] = set()
     for item in items(response.get("output")):
         known = fields(item)
         kind = text(known.get("type"))
+        kinds.add(kind)
         if kind in _CALLS:
             tools.append(_used_tool(known))
         elif (counted := _BILLED_PER_USE.get(kind)) and _is_billed(known):
@@ -129,10 +131,19 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
         tool_calls=tools,
         error_type=(text(fields(response.get("error")).get("code")) or "failed") if status == "failed" else "",
         counts=counts,
-        # The hosted image tool runs another model, whose tokens stand apart and have prices of their own.
-        notes=("image_tool_not_counted",) if fields(tool_usage.get("image_gen")).get("total_tokens") else (),
+        notes=_uncounted(kinds, tool_usage),
         attributes={gen_ai.GEN_AI_RESPONSE_STATUS: status} if status else None,
     )
+
+
+def _uncounted(kinds: set[str], tool_usage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Built-in tools that are billed, of which an answer does not tell how much."""
+    notes: tuple[str, ...] = ()
+    if "image_generation_call" in kinds or fields(tool_usage.get("image_gen")).get("total_tokens"):
+        notes = ("image_tool_not_counted",)  # it runs another model, whose tokens stand apart and have their own prices
+    if "code_interpreter_call" in kinds:
+        notes = (*notes, "code_interpreter_not_counted")  # by the container, which answers share
+    return notes
 
 
 def _is_billed(item: Mapping[str, Any]) -> bool:
@@ -224,3 +235,5 @@ POLL: Final = replace(
     starts_late=True,
 )
 COMPACT: Final = replace(RESPONSES, output_messages=None)
+# Classes and scores for questions about a text: an answer without an id, a state or an output.
+DECISIONS: Final = replace(COMPACT, operation="classification", tool_results=None, attributes=MappingProxyType({}))

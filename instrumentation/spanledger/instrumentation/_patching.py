@@ -43,6 +43,18 @@ class Patches:
         setattr(owner, name, wrapped)
         self._undo.append(partial(_put_back, owner, name, original, wrapped))
 
+    def wrap_inherited(self, owner: type, name: str, wrapper: Wrapper) -> bool:
+        """Wrap a method for a class and what is derived from it, also where it has it from a base.
+
+        Returns:
+            False if it has no such method.
+        """
+        holder = definer(owner, name)
+        if holder is None:
+            return False
+        self.put(owner, name, _function_wrapper(vars(holder)[name], wrapper))
+        return True
+
     def wrap_cell(self, cell: CellType, wrapper: Wrapper) -> None:
         """Wrap the function that a decorator keeps: whoever has the decorated one already calls through it as well."""
         original: Any = cell.cell_contents

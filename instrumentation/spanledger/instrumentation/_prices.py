@@ -42,7 +42,7 @@ class Prices(Protocol):
 
 
 class LazyPrices:
-    """The price book that comes with Spanledger. Its code costs some 20 ms to import, its data some 100 ms.
+    """The price book that comes with Spanledger. Importing its code takes some 20 ms, reading its data some 10 ms.
 
     `price` may take that long and is called where that does not matter. `try_price` and `prefetch`, which run in an
     application's request, start a thread for it instead.

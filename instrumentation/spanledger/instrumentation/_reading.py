@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+MAX_COUNT: Final = 2**53
+"""What nobody counts; sums of a few of these still fit into the 64 bits that a span's numbers have."""
 NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -38,10 +40,10 @@ def _copied(value: Any) -> Any:
 
 
 def integer(value: Any) -> int | None:
-    """A token count, or ``None`` for anything that is not a non-negative whole number."""
-    if type(value) is int and value >= 0:
-        return value
-    if isinstance(value, float) and value >= 0 and value.is_integer():
+    """A token count, or ``None`` for anything that is not a non-negative whole number of a possible size."""
+    if type(value) is int:
+        return value if 0 <= value <= MAX_COUNT else None
+    if isinstance(value, float) and 0 <= value <= MAX_COUNT and value.is_integer():
         return int(value)
     return None
 

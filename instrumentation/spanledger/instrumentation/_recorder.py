@@ -8,28 +8,28 @@ from time import perf_counter_ns, time_ns
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 from opentelemetry.baggage import get_all as all_baggage
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, set_span_in_context
+from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, set_span_in_context
 
 from spanledger.instrumentation import _attributes
 from spanledger.instrumentation._answer import Answer, Counted, Endpoint
 from spanledger.instrumentation._bodies import document_of
-from spanledger.instrumentation._call import FAILED, FINISHED, Call, current_call
+from spanledger.instrumentation._call import FAILED, FINISHED, Call, current_call, identities
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._finisher import Job
 from spanledger.instrumentation._labels import block_labels, client_labels, from_baggage, without_our_baggage
 from spanledger.instrumentation._prices import Prices
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._settings import Settings
+from spanledger.instrumentation._spans import Spans
 from spanledger.semconv import gen_ai, names
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.usage import Usage
 
 _log = logging.getLogger(__name__)
-_CLIENT: Final = SpanKind.CLIENT
 
 # Set by `opentelemetry.instrumentation.utils.suppress_instrumentation`; the API keeps the key's name to itself.
 _SUPPRESS_KEYS: Final = tuple(
@@ -38,7 +38,7 @@ _SUPPRESS_KEYS: Final = tuple(
     if key is not None
 )
 # Whose usage document says what was charged; a gateway's own figure under the same name is no invoice.
-_BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter"])
+_BILLERS_THAT_TELL: Final = frozenset(["xai", "openrouter", "perplexity"])
 _DURATION_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 _TOKEN_BUCKETS: Final = tuple(4**power for power in range(14))
 
@@ -65,12 +65,14 @@ class Recorder:
         meter_provider: MeterProvider | None = None,
     ) -> None:
         self.settings = settings
+        self.forked_ns = 0
+        """When this process was forked off (`perf_counter_ns`), else 0: calls that started before are its parent's."""
         self._prices = prices
         self._is_deferred = defer is not None
         self.submit = defer or self._complete_here
         """Takes an ended call, to complete it now or in the background."""
         self._problems = problems
-        self._tracer = trace.get_tracer(names.SCOPE, version, tracer_provider)
+        self._spans = Spans(names.SCOPE, version, tracer_provider, may_build_late=self._is_deferred)
         meter = metrics.get_meter(names.SCOPE, version, meter_provider)
         self._durations = meter.create_histogram(
             gen_ai.GEN_AI_CLIENT_OPERATION_DURATION,
@@ -147,7 +149,7 @@ class Recorder:
         if call.model:  # an agent's model, or the provider's default one, is not in the request
             attributes[gen_ai.GEN_AI_REQUEST_MODEL] = call.model
             name = f"{name} {call.model}"
-        return self._tracer.start_span(name, parent, _CLIENT, attributes, start_time=call.started_wall_ns)
+        return self._spans.start(name, parent, attributes, call.started_wall_ns)
 
     def leave(self, call: Call) -> None:
         """The request was sent or failed: the call is no longer the current one."""
@@ -250,6 +252,8 @@ class Recorder:
             found[names.IS_STREAM] = True
             if call.first_chunk_ns:
                 found[gen_ai.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = (call.first_chunk_ns - call.started_ns) / 1e9
+        if call.http_headers is not None:
+            found.update(identities(call.http_headers))
         if call.headers:
             found.update(call.headers)
         if call.status_code is not None:

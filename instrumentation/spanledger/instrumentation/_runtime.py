@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
+from time import perf_counter_ns
 from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider
@@ -53,6 +54,7 @@ class _Runtime:
         self.providers: Patches | None = None
         self.complaints: tuple[str, ...] = ()
         self.hooked: set[str] = set()
+        self.sees_forks = False
 
 
 _runtime: Final = _Runtime()
@@ -85,14 +87,18 @@ def instrument(
     if unknown:
         raise ValueError(f"cannot instrument {', '.join(unknown)}: known are {', '.join(SDKS)}")
     with _runtime.lock:
+        if not _runtime.sees_forks and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forked)
+            _runtime.sees_forks = True
         if not _runtime.recorders:
             _runtime.problems = Problems(raise_errors=raise_errors)
         settings = _settings.from_environment(os.environ if environment is None else environment)
         _runtime.complaints = settings.complaints
         if settings.deferred and _runtime.finisher is None:
             _runtime.finisher = Finisher()
-            _flush_with_providers()
             atexit.register(flush)
+        if settings.deferred and _runtime.providers is None:
+            _flush_with_providers()
         if _runtime.prices is None:
             _runtime.prices = LazyPrices()
         version = metadata.version("spanledger")
@@ -124,8 +130,8 @@ def uninstrument(sdks: Iterable[str] = tuple(SDKS)) -> None:
         flush()
         if _runtime.providers is not None:
             _runtime.providers.restore()
-        atexit.unregister(flush)
-        _runtime.finisher = _runtime.providers = None
+        # What completes calls stays: streams that are open end later, and are recorded then.
+        _runtime.providers = None
 
 
 def flush() -> None:
@@ -149,6 +155,13 @@ def status() -> list[SdkStatus]:
         SdkStatus(sdk=sdk.name, requires=sdk.requires, version=_version(sdk.name), state=_state(sdk.name))
         for sdk in SDKS.values()
     ]
+
+
+def _forked() -> None:
+    """Runs in a child: what it inherited of open calls is the parent's to complete."""
+    now = perf_counter_ns()
+    for recorder in _runtime.recorders.values():
+        recorder.forked_ns = now
 
 
 def _state(name: str) -> str:

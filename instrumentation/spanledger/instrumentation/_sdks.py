@@ -51,6 +51,11 @@ _ALL: Final = (
     Sdk(
         name="openai",
         module="openai",
+        also=(
+            "openai.resources.realtime.realtime",
+            "openai.resources.beta.realtime.realtime",
+            "openai.resources.beta.responses.responses",
+        ),
         requires="openai >= 1.55.3",
         patcher="spanledger.instrumentation.openai:OPENAI",
     ),
@@ -63,6 +68,7 @@ _ALL: Final = (
     Sdk(
         name="google-genai",
         module="google.genai",
+        also=("google.genai._gaos.basesdk",),
         requires="google-genai >= 1.51.0",
         patcher="spanledger.instrumentation.google_genai:GOOGLE_GENAI",
     ),

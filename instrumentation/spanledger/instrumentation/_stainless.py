@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._batches import watch_items, watch_items_async
 from spanledger.instrumentation._bodies import watch_response
-from spanledger.instrumentation._call import Call, current_call, identities
+from spanledger.instrumentation._call import Call, current_call
 from spanledger.instrumentation._clients import facts_of
 from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._patching import Patches, definer
@@ -27,14 +27,11 @@ from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import end_when_closed, watch, watch_async
-from spanledger.semconv import names
 
 _RAW_RESPONSE_HEADER = "X-Stainless-Raw-Response"
 _RETRY_HEADER = "x-stainless-retry-count"
 # What an SDK calls when an attempt has failed and another one follows; which of them it has is a matter of its age.
 _BEFORE_RETRIES: Final = ("_sleep_for_retry", "_retry_request")
-FAILED_ATTEMPT: Final = "spanledger.failed_attempt"
-"""The span event of an attempt that the SDK made up for itself. Nothing is billed for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +62,13 @@ def patch(sdk: Sdk, module: Any, recorder: Recorder, problems: Problems) -> Patc
     version = str(getattr(module, "__version__", "?"))
     patches = Patches()
     hooks = _Hooks(sdk, module, version, recorder, problems, patches)
-    for class_name, wrapper in zip(sdk.clients, (hooks.request, hooks.request_async), strict=True):
+    wrappers = ((hooks.request, hooks.process_response), (hooks.request_async, hooks.process_response_async))
+    for class_name, (requesting, processing) in zip(sdk.clients, wrappers, strict=True):
         client = getattr(module, class_name, None)
         if client is None:
             hooks.missing(f"{sdk.name}.{class_name}")
             continue
-        for method, wrap in (("request", wrapper), ("_process_response", hooks.process_response)):
+        for method, wrap in (("request", requesting), ("_process_response", processing)):
             owner = definer(client, method)
             if owner is None:
                 hooks.missing(f"{sdk.name}.{class_name}.{method}")
@@ -110,23 +108,48 @@ class _Hooks(Hooks):
         return await self.send_async(call, wrapped, args, kwargs)
 
     def process_response(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._responded(kwargs)
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception:
+            self._keep_body(call, kwargs.get("response"))
+            raise
+
+    async def process_response_async(
+        self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        call = self._responded(kwargs)
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception:
+            self._keep_body(call, kwargs.get("response"))
+            raise
+
+    def _responded(self, kwargs: dict[str, Any]) -> Call | None:
+        """A response came to the current call, if there is one."""
         call = current_call.get()
-        if call is not None and call.recorder is self.recorder:
-            try:
-                call.responded(kwargs["response"])
-                call.resends = kwargs.get("retries_taken") or 0
-            except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
-                self.problems.ours("reading response headers", error)
-        return wrapped(*args, **kwargs)
+        if call is None or call.recorder is not self.recorder:
+            return None
+        try:
+            call.responded(kwargs["response"])
+            call.resends = kwargs.get("retries_taken") or 0
+        except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
+            self.problems.ours("reading response headers", error)
+        return call
+
+    def _keep_body(self, call: Call | None, response: Any) -> None:
+        """An answer came, and is billed, of which the SDK could not make its types (structured output, cut off)."""
+        if call is None or not getattr(response, "is_stream_consumed", False):
+            return
+        try:
+            if "json" in response.headers.get("content-type", ""):
+                call.document = response.content
+        except Exception as error:  # noqa: BLE001 - the boundary: the application sees the SDK's error alone
+            self.problems.ours("keeping an answer", error)
 
     def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An attempt of the current call has failed, in an answer or an exception, and will be made again."""
-        call = current_call.get()
-        if call is not None and call.recorder is self.recorder and call.span is not None:
-            try:
-                call.span.add_event(FAILED_ATTEMPT, _attempt(kwargs.get("response"), sys.exc_info()[1]))
-            except Exception as ours:  # noqa: BLE001 - the boundary: the SDK goes on without us
-                self.problems.ours("noting a failed attempt", ours)
+        self.in_attempts(attempts.note_either, kwargs.get("response"), sys.exc_info()[1])
         return wrapped(*args, **kwargs)
 
     def _start(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -192,11 +215,15 @@ class _Hooks(Hooks):
     def read_answer(self, call: Call, answer: Any, _told: Any) -> Any:
         if isinstance(answer, self._model):
             self.finish(call, answer)
-        elif call.endpoint.read_item is not None:
-            self._watch_items(call, answer)
         elif call.endpoint.read_items is not None:
             call.document = _body(answer)
-            call.finish()
+            response = _http_response(answer) if call.document is None else None
+            if response is None:
+                call.finish()
+            else:  # a file that the application reads itself, piece by piece
+                watch_response(call, response, None)
+        elif call.endpoint.read_item is not None:
+            self._watch_items(call, answer)
         elif isinstance(answer, self._stream):
             self._watch(call, answer, watch)
         elif isinstance(answer, self._async_stream):
@@ -231,16 +258,6 @@ class _Hooks(Hooks):
         read_item = partial(call.endpoint.read_item, str(answer.http_response.request.url.path))
         watcher: Any = watch_items_async if hasattr(iterator, "__anext__") else watch_items
         answer._iterator = watcher(iterator, call, read_item)
-
-
-def _attempt(response: Any, error: BaseException | None) -> dict[str, Any]:
-    """What is known about an attempt that failed: by its response, or by what was raised and is being handled."""
-    if response is None:
-        response = getattr(error, "response", None)
-    if response is None:
-        return {ERROR_TYPE: type(error).__qualname__}
-    status = response.status_code
-    return {ERROR_TYPE: str(status), names.HTTP_STATUS: status, **identities(response)}
 
 
 def _body(answer: Any) -> bytes | None:

@@ -34,6 +34,7 @@ class Aiobotocore:
         patches = Patches()
         hooks = _Hooks(self.name, version, recorder, problems, patches)
         hooks.wrap(module, "AioBaseClient", "_make_api_call", hooks.around_async)
+        hooks.wrap(sys.modules.get("aiobotocore.endpoint"), "AioEndpoint", "_needs_retry", hooks.after_attempt_async)
         return patches
 
 

@@ -11,12 +11,15 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from time import time_ns
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _bedrock as bedrock
 from spanledger.instrumentation import _bedrock_answers as answers
 from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
+from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._bodies import MAX_DOCUMENT_BYTES, document_of
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
@@ -30,8 +33,9 @@ from spanledger.semconv import names
 
 _SERVICE: Final = "bedrock-runtime"
 _INVOKES: Final[Mapping[str, Endpoint]] = MappingProxyType(
-    {kind: replace(bedrock.INVOKE, operation=kind) for kind in ("chat", "text_completion", "embeddings")}
+    {kind: replace(bedrock.INVOKE, operation=kind) for kind in bedrock.INVOKE_OPERATIONS}
 )
+_NEEDS_RETRY: Final = ("attempts", "operation_model", "request_dict", "response", "caught_exception")
 _STREAMS: Final = frozenset(["ConverseStream", "InvokeModelWithResponseStream"])
 
 
@@ -55,6 +59,7 @@ class Botocore:
         patches = Patches()
         hooks = ClientHooks(self.name, version, recorder, problems, patches)
         hooks.wrap(module, "BaseClient", "_make_api_call", hooks.around)
+        hooks.wrap(sys.modules.get("botocore.endpoint"), "Endpoint", "_needs_retry", hooks.after_attempt)
         return patches
 
 
@@ -71,6 +76,23 @@ class ClientHooks(MethodHooks):
             return None
         body = {**request, "model": request.get("modelId"), "stream": operation in _STREAMS}
         return self.recorder.begin(endpoint, instance, self._facts(instance), body)
+
+    def after_attempt(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Whether another attempt follows the one that just ended; if so, the SDK has waited before it says so."""
+        ended_ns = time_ns()
+        is_followed = wrapped(*args, **kwargs)
+        if is_followed:
+            self.in_attempts(_note_attempt, args, kwargs, ended_ns)
+        return is_followed
+
+    async def after_attempt_async(
+        self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        ended_ns = time_ns()
+        is_followed = await wrapped(*args, **kwargs)
+        if is_followed:
+            self.in_attempts(_note_attempt, args, kwargs, ended_ns)
+        return is_followed
 
     def _facts(self, client: Any) -> ClientFacts:
         # Temporary credentials are refreshed when they are looked at, and their key changes: they are left alone.
@@ -131,6 +153,22 @@ class ClientHooks(MethodHooks):
 
     def _watch_body(self, call: Call, body: Any, headers: Mapping[str, str]) -> None:
         _watch_body(call, body, headers)
+
+
+def _note_attempt(call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], ended_ns: int) -> None:
+    """The arguments are ``(attempts, operation, request, response, error)``; a response is HTTP's and a parsed one."""
+    asked = {**dict(zip(_NEEDS_RETRY, args, strict=False)), **kwargs}
+    response, error = asked.get("response"), asked.get("caught_exception")
+    if response is None:
+        attempts.note(call, attempts.raised(error), ended_ns)
+        return
+    told = fields(fields(response[1]).get("ResponseMetadata"))
+    found: dict[str, Any] = {ERROR_TYPE: text(fields(fields(response[1]).get("Error")).get("Code")) or "retried"}
+    if (status := integer(told.get("HTTPStatusCode"))) is not None:
+        found[names.HTTP_STATUS] = status
+    if request_id := text(told.get("RequestId")):
+        found[names.REQUEST_ID] = request_id
+    attempts.note(call, found, ended_ns)
 
 
 def _end(alive: weakref.ref[Call], how: Callable[[Call], None]) -> None:

@@ -8,6 +8,7 @@ to which the caller's context (its span and labels) has to be carried.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import copy_context
@@ -16,9 +17,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _cohere as cohere
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
@@ -32,6 +34,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "v2/embed": cohere.EMBED,
         "v2/rerank": cohere.RERANK,
         "v2/parse": cohere.PARSE,
+        "v2/audio/transcriptions": cohere.TRANSCRIPTIONS,
         "v1/chat": cohere.CHAT_V1,
         "v1/embed": cohere.EMBED,
         "v1/rerank": cohere.RERANK,
@@ -40,6 +43,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "v1/classify": cohere.CLASSIFY,
     }
 )
+_JOBS: Final[Mapping[str, Endpoint]] = MappingProxyType({"v1/embed-jobs": cohere.EMBED_JOB, "v2/batches": cohere.BATCH})
 # The SDK's own table, of which it makes exceptions after we have seen the response.
 _ERRORS: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -62,6 +66,15 @@ _PLATFORM_HOOKS: Final[Mapping[str, str]] = MappingProxyType(
     {"cohere.aws_client": "aws_bedrock", "cohere.oci_client": "oracle"}
 )
 
+# What the SDK asks how long to wait, when an attempt was answered with a failure or raised, and another one follows.
+_BEFORE_RETRIES: Final = ("_retry_timeout", "_retry_timeout_from_retries")
+
+
+def _find(method: str, path: str) -> Endpoint | None:
+    if method == "POST":
+        return _POSTS.get(path)
+    return _JOBS.get(path.rpartition("/")[0]) if method == "GET" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Cohere:
@@ -80,6 +93,9 @@ class Cohere:
         hooks.wrap(module, "HttpClient", "stream", hooks.stream)
         hooks.wrap(module, "AsyncHttpClient", "request", hooks.around_async)
         hooks.wrap(module, "AsyncHttpClient", "stream", hooks.stream_async)
+        for function in _BEFORE_RETRIES:
+            if function in vars(module):
+                patches.wrap(module, function, hooks.retrying)
         return patches
 
 
@@ -97,15 +113,19 @@ class _Hooks(Exchanges):
     def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         if kwargs.get("retries"):
             # The method calls itself to try again, inside the call that is open. Older versions count from 2.
-            if (call := current_call.get()) is not None and call.recorder is self.recorder:
+            if (call := self.current()) is not None:
                 call.resends += 1
             return None
         path = args[0] if args else kwargs.get("path")
-        endpoint = _POSTS.get(path) if isinstance(path, str) and kwargs.get("method") == "POST" else None
+        endpoint = _find(text(kwargs.get("method")), text(path))
         if endpoint is None:
             return None
         facts = self._facts(instance, kwargs.get("base_url"))
-        return self.recorder.begin(endpoint, instance, facts, fields(kwargs.get("json")))
+        return self.recorder.begin(endpoint, instance, facts, fields(kwargs.get("json") or kwargs.get("data")))
+
+    def retrying(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.in_attempts(attempts.note_either, kwargs.get("response"), sys.exc_info()[1])
+        return wrapped(*args, **kwargs)
 
     def error_name(self, status: int) -> str:
         return _ERRORS.get(status, "ApiError")

@@ -1,19 +1,26 @@
 """The Google Gen AI SDK (Gemini API and Vertex AI): which of its requests are billed, and how to hear of them.
 
 Every method (``models``, ``chats``, ``aio``, automatic function calling) sends its requests through four methods of one
-class, once per billed request, retries inside; so these four are patched.
+class, once per billed request, retries inside; so these four are patched, and the one inside the retries. A Live
+session is heard where its messages are received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation import _gemini as gemini
+from spanledger.instrumentation import _gemini_live as live
 from spanledger.instrumentation._answer import Endpoint
+from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
 from spanledger.instrumentation._hooks import MethodHooks
@@ -22,6 +29,7 @@ from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, items, text
 from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._streams import watch, watch_async
+from spanledger.semconv import names
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
@@ -31,6 +39,7 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "batchEmbedContents": gemini.EMBEDDINGS,
     }
 )
+_SESSION: Final = "_spanledger_session"
 _MODELS: Final = "models/"
 _BATCHES: Final = "batches/"
 _BATCH_ANSWERS: Final = '"inlinedResponses"'
@@ -59,8 +68,12 @@ class GoogleGenAI:
     name: str = "google-genai"
 
     def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
-        """Patch the imported SDK; what it lacks is reported to `problems`, and the rest still works."""
-        version = str(getattr(module, "__version__", "?"))
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        version = str(getattr(sys.modules.get("google.genai"), "__version__", "?"))
+        if module.__name__ != "google.genai":
+            from spanledger.instrumentation import _gemini_interactions as interactions
+
+            return interactions.patch(module, self.name, version, recorder, problems)
         patches = Patches()
         hooks = _Hooks(self.name, version, recorder, problems, patches)
         senders = getattr(module, "_api_client", None)
@@ -71,6 +84,13 @@ class GoogleGenAI:
             ("async_request_streamed", hooks.async_request_streamed),
         ):
             hooks.wrap(senders, "BaseApiClient", method, wrapper)
+        hooks.wrap(senders, "BaseApiClient", "download_file", hooks.download)
+        hooks.wrap(senders, "BaseApiClient", "async_download_file", hooks.download_async)
+        sessions = sys.modules.get(f"{module.__name__}.live")
+        hooks.wrap(sessions, "AsyncLive", "connect", hooks.session)
+        hooks.wrap(sessions, "AsyncSession", "_receive", hooks.received)
+        hooks.wrap(senders, "BaseApiClient", "_request_once", hooks.attempt)
+        hooks.wrap(senders, "BaseApiClient", "_async_request_once", hooks.attempt_async)
         return patches
 
 
@@ -97,6 +117,72 @@ class _Hooks(MethodHooks):
         self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         return await self.send_async(self.begin(self._start, instance, args, kwargs, True), wrapped, args, kwargs)
+
+    def attempt(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Every attempt of a request goes through here; the SDK's retries are around it."""
+        self.in_attempts(attempts.note_kept)
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            self.in_attempts(_keep, error)
+            raise
+
+    async def attempt_async(self, wrapped: Any, _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.in_attempts(attempts.note_kept)
+        try:
+            return await wrapped(*args, **kwargs)
+        except Exception as error:
+            self.in_attempts(_keep, error)
+            raise
+
+    def download(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A file is downloaded, which may hold a batch's answers."""
+        return self.send(self.begin(self._start_download, instance, args, kwargs), wrapped, args, kwargs)
+
+    async def download_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self.begin(self._start_download, instance, args, kwargs)
+        return await self.send_async(call, wrapped, args, kwargs)
+
+    def _start_download(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        file = text(args[0] if args else kwargs.get("path")).partition(":")[0]
+        endpoint = replace(gemini.BATCH, read_items=partial(gemini.read_results, file=file))
+        return self.recorder.begin(endpoint, client, self._facts(client, ""), {})
+
+    @asynccontextmanager
+    async def _open_session(
+        self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        async with wrapped(*args, **kwargs) as opened:
+            model = text(kwargs.get("model")).rpartition(_MODELS)[2]
+            session = live.Session(partial(self.begin, self._start_live, instance), model)
+            opened.__dict__[_SESSION] = session
+            try:
+                yield opened
+            finally:
+                session.close()
+
+    def session(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A session is opened; the method is a context manager."""
+        if not self.patches.is_active:
+            return wrapped(*args, **kwargs)
+        return self._open_session(wrapped, instance, args, kwargs)
+
+    async def received(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        message = await wrapped(*args, **kwargs)
+        session = instance.__dict__.get(_SESSION)
+        if session is not None and self.patches.is_active:
+            try:
+                session.hear(message)
+            except Exception as error:  # noqa: BLE001 - the boundary: the application gets its message
+                self.problems.ours("reading a message", error)
+        return message
+
+    def _start_live(self, owner: Any, endpoint: Endpoint, body: Mapping[str, Any]) -> Call | None:
+        client = owner._api_client
+        call = self.recorder.begin(endpoint, client, self._facts(client, ""), body)
+        if call is not None:
+            self.recorder.leave(call)
+        return call
 
     def start(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         return self._start(instance, args, kwargs, False)
@@ -135,10 +221,20 @@ class _Hooks(MethodHooks):
             return watcher(answer, call, self.reader(call))
         if call.endpoint.read_items is None:
             self.reader(call).feed(answer)
+        elif not hasattr(answer, "body"):  # a file, or nothing: the SDK wrote it to a place of the application's
+            call.document = answer if isinstance(answer, bytes) else None
         elif _BATCH_ANSWERS in answer.body:
             call.document = answer.body.encode()
         call.finish()
         return answer
+
+
+def _keep(call: Call, error: BaseException) -> None:
+    attempt = attempts.raised(error)
+    status = fields(error).get("code")
+    if names.HTTP_STATUS not in attempt and isinstance(status, int):  # aiohttp's response, or none
+        attempt |= {ERROR_TYPE: str(status), names.HTTP_STATUS: status}
+    attempts.keep(call, attempt)
 
 
 GOOGLE_GENAI: Final = GoogleGenAI()

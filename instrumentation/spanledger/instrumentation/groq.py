@@ -11,7 +11,7 @@ from typing import Any, Final
 from spanledger.instrumentation import _openai_chat as chat
 from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation._answer import Answer, Endpoint
-from spanledger.instrumentation._batches import openai_items
+from spanledger.instrumentation._batches import openai_item, openai_items
 from spanledger.instrumentation._reading import fields, snapshot, text
 from spanledger.instrumentation._stainless import Sdk
 
@@ -111,11 +111,13 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         f"{_ROOT}/audio/translations": _TRANSCRIPTIONS,
     }
 )
+_BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType({"chat.completion": replace(_CHAT, starts_late=True)})
 _FILE: Final = replace(
     chat.EMBEDDINGS,
     input_messages=None,
     starts_late=True,
-    read_items=partial(openai_items, endpoints={"chat.completion": replace(_CHAT, starts_late=True)}),
+    read_items=partial(openai_items, endpoints=_BATCHED),
+    read_item=partial(openai_item, endpoints=_BATCHED),
 )
 
 

@@ -1,4 +1,4 @@
-"""LiteLLM as a client: ``completion``, ``text_completion``, ``embedding``, ``responses`` and their asynchronous twins.
+"""LiteLLM as a client: ``completion``, ``embedding``, ``responses``, ``rerank`` and more, and their asynchronous twins.
 
 LiteLLM's public functions are decorated with ``litellm.utils.client``, which keeps the function that makes the request
 in its closure. That one is wrapped: it runs once per attempt (retries and fallbacks, a ``Router``'s included), not at
@@ -43,7 +43,26 @@ _FUNCTIONS: Final[Mapping[str, tuple[Endpoint, tuple[str, str]]]] = MappingProxy
         "aembedding": (shapes.EMBEDDINGS, ("model", "input")),
         "responses": (shapes.RESPONSES, ("input", "model")),
         "aresponses": (shapes.RESPONSES, ("input", "model")),
+        "rerank": (shapes.RERANK, ("model", "query")),
+        "arerank": (shapes.RERANK, ("model", "query")),
+        "image_generation": (shapes.IMAGES, ("prompt", "model")),
+        "aimage_generation": (shapes.IMAGES, ("prompt", "model")),
+        "transcription": (shapes.TRANSCRIPTIONS, ("model", "file")),
+        "atranscription": (shapes.TRANSCRIPTIONS, ("model", "file")),
+        "speech": (shapes.SPEECH, ("model", "input")),
+        "aspeech": (shapes.SPEECH, ("model", "input")),
+        "anthropic_messages": (shapes.MESSAGES, ("max_tokens", "messages")),
     }
+)
+_HALVES: Final = (
+    "acompletion",
+    "atext_completion",
+    "aembedding",
+    "aresponses",
+    "arerank",
+    "aimg_generation",
+    "atranscription",
+    "aspeech",
 )
 _KEPT: Final = "original_function"
 _STREAMS: Final = (
@@ -53,6 +72,7 @@ _STREAMS: Final = (
 )
 _MOCKS: Final = ("mock_response", "mock_tool_calls", "mock_timeout")
 _CALL: Final = "_spanledger_call"
+_IS_READING: Final = "_spanledger_is_reading"
 _PROVIDER_HEADER: Final = "llm_provider-"
 _MAX_PLACES: Final = 1000
 # Labels among what LiteLLM is told about a call, the better name first.
@@ -92,6 +112,7 @@ class LiteLLM:
                 for method, wrapper in (
                     ("__next__", hooks.next_chunk),
                     ("__anext__", hooks.next_chunk_async),
+                    ("close", hooks.close),
                     ("aclose", hooks.aclose),
                 )
                 if stream is not None and method in vars(stream)
@@ -205,6 +226,9 @@ class _Hooks(Hooks):
         if isinstance(answer, self.streams):
             self._watch(call, answer)
             return answer
+        if call.endpoint is shapes.MESSAGES and hasattr(answer, "__aiter__"):
+            call.discard()  # its streams are bytes, made for LiteLLM's proxy
+            return answer
         found = call.endpoint.read(fields(answer), captures=self.recorder.settings.capture_content)
         shapes.identify(found, noted)
         call.answer = found
@@ -227,9 +251,11 @@ class _Hooks(Hooks):
         known[_CALL] = call  # and so it ends with the stream when that is dropped
 
     def next_chunk(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = instance.__dict__.get(_CALL)
+        known: dict[str, Any] = instance.__dict__
+        call = known.get(_CALL)
         if call is None:
             return wrapped(*args, **kwargs)
+        known[_IS_READING] = True
         try:
             chunk = wrapped(*args, **kwargs)
         except StopIteration:
@@ -238,13 +264,17 @@ class _Hooks(Hooks):
         except BaseException as error:
             call.fail(error)
             raise
+        finally:
+            known[_IS_READING] = False
         _seen(call, chunk)
         return chunk
 
     async def next_chunk_async(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = instance.__dict__.get(_CALL)
+        known: dict[str, Any] = instance.__dict__
+        call = known.get(_CALL)
         if call is None:
             return await wrapped(*args, **kwargs)
+        known[_IS_READING] = True
         try:
             chunk = await wrapped(*args, **kwargs)
         except StopAsyncIteration:
@@ -253,13 +283,17 @@ class _Hooks(Hooks):
         except BaseException as error:
             call.fail(error)
             raise
+        finally:
+            known[_IS_READING] = False
         _seen(call, chunk)
         return chunk
 
+    def close(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        _left(instance)
+        return wrapped(*args, **kwargs)
+
     async def aclose(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        call = instance.__dict__.get(_CALL)
-        if call is not None:
-            call.abandon()
+        _left(instance)
         return await wrapped(*args, **kwargs)
 
     def _place(self, call: Call, told: Mapping[str, Any]) -> None:
@@ -288,7 +322,15 @@ def _noted(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _is_half_of_an_asynchronous_one(asked: Mapping[str, Any]) -> bool:
     """``acompletion`` calls ``completion``, told so, for a coroutine."""
-    return any(asked.get(name) is True for name in ("acompletion", "atext_completion", "aembedding", "aresponses"))
+    return any(asked.get(name) is True for name in _HALVES)
+
+
+def _left(stream: Any) -> None:
+    """A stream was closed: by the application, or by LiteLLM itself, at its end and when it breaks, as it reads."""
+    known: dict[str, Any] = stream.__dict__
+    call = known.get(_CALL)
+    if call is not None and not known.get(_IS_READING):
+        call.abandon()
 
 
 def _seen(call: Call, chunk: Any) -> None:

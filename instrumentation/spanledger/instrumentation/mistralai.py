@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from spanledger.instrumentation import _mistral as mistral
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
-from spanledger.instrumentation._exchanges import Exchanges
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
-from spanledger.instrumentation._reading import fields
+from spanledger.instrumentation._reading import fields, items, text
 from spanledger.instrumentation._recorder import Recorder
+from spanledger.instrumentation._speakeasy import Retried
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
@@ -34,8 +35,11 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "moderations": mistral.MODERATIONS,
         "classifications": mistral.MODERATIONS,
         "ocr": mistral.OCR,
+        "responses": mistral.RESPONSES,
+        "audio/speech": mistral.SPEECH,
     }
 )
+_TRANSCRIPTIONS: Final = "/audio/transcriptions"
 _CONVERSATION: Final = re.compile(r"/conversations(?:/[^/]+(?:/restart)?)?/?$")
 _FILE: Final = re.compile(r"/files/[^/]+/content$")
 _PREDICT: Final = ("rawPredict", "streamRawPredict")  # Google Cloud, whose path says nothing of what is asked
@@ -69,7 +73,9 @@ class Mistral:
         hooks.platform = _platform(module.__name__)
         hooks.wrap(module, "BaseSDK", "do_request", hooks.around)
         hooks.wrap(module, "BaseSDK", "do_request_async", hooks.around_async)
-        tracing = sys.modules.get(f"{module.__name__.rpartition('.')[0]}._hooks.tracing")
+        home = module.__name__.rpartition(".")[0]
+        hooks.watch_attempts(home)
+        tracing = sys.modules.get(f"{home}._hooks.tracing")
         if tracing is not None:
             _replace_own_spans(tracing, hooks)
         return patches
@@ -99,7 +105,7 @@ def _platform(module: str) -> str:
     return "google_vertex" if "gcp" in module else ""
 
 
-class _Hooks(Exchanges):
+class _Hooks(Retried):
     """The wrappers. Both methods take ``(hook_ctx, request, ...)`` and are made for every request."""
 
     platform = ""
@@ -111,7 +117,12 @@ class _Hooks(Exchanges):
         owner = instance.sdk_configuration
         if request.method == "GET" and _FILE.search(request.url.path):
             return self.recorder.begin(mistral.RESULTS, owner, self._facts(owner, request), {})
-        if request.method != "POST" or "json" not in request.headers.get("content-type", ""):
+        if request.method != "POST":
+            return None
+        if request.url.path.endswith(_TRANSCRIPTIONS):
+            asked = {"model": _form_field(request, "model"), "stream": kwargs.get("stream") is True}
+            return self.recorder.begin(mistral.TRANSCRIPTIONS, owner, self._facts(owner, request), asked)
+        if "json" not in request.headers.get("content-type", ""):
             return None
         path = request.url.path
         if _find(path, {}) is None:
@@ -149,8 +160,15 @@ class _Hooks(Exchanges):
         return wrapped(*args, **kwargs)
 
     def _is_recorded(self) -> bool:
-        call = current_call.get()
-        return call is not None and call.recorder is self.recorder
+        return self.current() is not None
+
+
+def _form_field(request: Any, name: str) -> str:
+    """A text field of a form; a file in it is not read."""
+    if "urlencoded" in request.headers.get("content-type", ""):
+        return next(iter(parse_qs(request.content.decode()).get(name, ())), "")
+    parts = fields(getattr(request, "stream", None)).get("fields")
+    return next((text(part.value) for part in items(parts) if part.name == name), "")
 
 
 MISTRAL: Final = Mistral()

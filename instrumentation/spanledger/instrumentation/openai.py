@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from spanledger.instrumentation import _openai_chat as chat
 from spanledger.instrumentation import _openai_media as media
 from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Endpoint
-from spanledger.instrumentation._batches import openai_items
+from spanledger.instrumentation._batches import openai_item, openai_items
+from spanledger.instrumentation._patching import Patches
+from spanledger.instrumentation._problems import Problems
+from spanledger.instrumentation._recorder import Recorder
 from spanledger.instrumentation._stainless import Sdk
 
 _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
@@ -28,10 +32,12 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "/audio/translations": media.TRANSCRIPTIONS,
         "/responses": responses.RESPONSES,
         "/responses/compact": responses.COMPACT,
+        "/decisions": responses.DECISIONS,
     }
 )
 
 
+_LOOKUPS: Final[Mapping[str, Endpoint]] = MappingProxyType({"responses": responses.POLL, "videos": media.VIDEOS})
 _BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
     {
         "chat.completion": replace(chat.CHAT, starts_late=True),
@@ -41,27 +47,54 @@ _BATCHED: Final[Mapping[str, Endpoint]] = MappingProxyType(
     }
 )
 _FILE: Final = replace(
-    chat.EMBEDDINGS, input_messages=None, starts_late=True, read_items=partial(openai_items, endpoints=_BATCHED)
+    chat.EMBEDDINGS,
+    input_messages=None,
+    starts_late=True,
+    read_items=partial(openai_items, endpoints=_BATCHED),
+    read_item=partial(openai_item, endpoints=_BATCHED),
 )
-_RESPONSE: Final = "/responses/"
 
 
 def _find(method: str, url: str) -> Endpoint | None:
-    if method == "post":
-        found = _POSTS.get(url)
-        if found is None and url.startswith(_RESPONSE) and url.endswith("/cancel"):
-            return responses.POLL
+    if method == "post" and (found := _POSTS.get(url)) is not None:
         return found
-    if method == "get" and url.startswith("/files/") and url.endswith("/content"):
-        return _FILE
-    if method == "get" and url.startswith(_RESPONSE) and "/" not in url[len(_RESPONSE) :]:
-        return responses.POLL
+    # Beta resources ask with a query; applications that ask by themselves (`client.post`) may leave out the slash.
+    path = url.partition("?")[0].strip("/")
+    if method == "post":
+        if path.startswith("responses/") and path.endswith("/cancel"):
+            return responses.POLL
+        return _POSTS.get(f"/{path}")
+    if method == "get":
+        kind, _, rest = path.partition("/")
+        if kind == "files" and rest.endswith("/content"):
+            return _FILE
+        if rest and "/" not in rest:
+            return _LOOKUPS.get(kind)
     return None
 
 
-OPENAI: Final = Sdk(
+_REQUESTS: Final = Sdk(
     name="openai",
     wire="openai",
     clients=("OpenAI", "AsyncOpenAI"),
     find=_find,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAI:
+    """The SDK as the runtime knows it: its requests, and the connections that stay open."""
+
+    name: str = _REQUESTS.name
+
+    def patch(self, module: Any, recorder: Recorder, problems: Problems) -> Patches:
+        """Patch an imported module of the SDK; what it lacks is reported to `problems`, and the rest still works."""
+        if module.__name__ == self.name:
+            return _REQUESTS.patch(module, recorder, problems)
+        from spanledger.instrumentation import _openai_realtime as realtime
+
+        version = str(getattr(sys.modules.get(self.name), "__version__", "?"))
+        return realtime.patch(module, self.name, version, recorder, problems)
+
+
+OPENAI: Final = OpenAI()

@@ -68,6 +68,15 @@ def usage_compatible(outer: Usage, inner: Usage) -> bool:
     ) and _side_compatible((outer.output_tokens, outer.output_text), (inner.output_tokens, inner.output_text), 1)
 
 
+def equally_measured(one: Usage, other: Usage) -> bool:
+    """Whether both know input and output, and know them equal."""
+    return (
+        one.input_tokens is not None
+        and one.output_tokens is not None
+        and (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens)
+    )
+
+
 def _side_compatible(one: tuple[int | None, int | None], other: tuple[int | None, int | None], slack: int) -> bool:
     if one[0] is None or other[0] is None:
         return True

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from spanledger.ledger.matching import (
     encloses,
+    equally_measured,
     failed,
     ids_agree,
     may_join_by_usage,
@@ -210,7 +211,10 @@ class _Settling:
             return False
         if one.signal == other.signal:
             return False  # two records of one signal are one call only by their ids
-        return usage_compatible(one.usage, other.usage) and overlap(one, other, self.rules.tolerance_ns)
+        if not usage_compatible(one.usage, other.usage):
+            return False
+        # Equal numbers on both sides say more than clocks: a log record may be stamped when it is written.
+        return equally_measured(one.usage, other.usage) or overlap(one, other, self.rules.tolerance_ns)
 
     def _join_ids(self, nodes: Sequence[int]) -> None:
         for field in ("response_id", "request_id"):

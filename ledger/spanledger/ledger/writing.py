@@ -103,6 +103,12 @@ def call_keys(batch: Batch) -> CallKeys:
     )
 
 
+def id_by_request(org_id: str, request_id: str) -> str:
+    """The id, in hex as ``calls`` shows it, of a call that is known by the provider's id of the request."""
+    named = call_keys(Batch([Observation(org_id=org_id, request_id=request_id)])).request
+    return bytes(named[0].astype("<u8").tobytes()).hex()
+
+
 def _two_lanes(salt: str, batch: Batch, hashes: Callable[[], tuple[keys.U64, keys.U64]], present: Bools) -> keys.U64:
     if not present.any():
         return np.zeros((len(batch), 2), np.uint64)

@@ -12,7 +12,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -50,6 +51,11 @@ class Statement:
                 "public_key": self.public_key,
             }
         )
+
+
+_FIELDS: Final[Mapping[str, type]] = MappingProxyType(
+    {"body": dict, "previous": str, "digest": str, "signature": str, "public_key": str}
+)
 
 
 class StatementError(ValueError):
@@ -91,9 +97,15 @@ def parse(document: str) -> Statement:
     """
     try:
         raw = json.loads(document)
-        return Statement(**{name: raw[name] for name in ("body", "previous", "digest", "signature", "public_key")})
-    except (ValueError, KeyError, TypeError) as error:
-        raise StatementError(f"not a statement: {error}") from error
+    except ValueError as error:
+        raise StatementError(f"not a statement: it is no JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise StatementError("not a statement: it is no JSON object")
+    fields = cast("dict[str, Any]", raw)
+    for name, kind in _FIELDS.items():
+        if not isinstance(fields.get(name), kind):
+            raise StatementError(f"not a statement: {name!r} is missing, or not what a statement has there")
+    return Statement(**{name: fields[name] for name in _FIELDS})
 
 
 def verify(chain: Sequence[Statement], *, trusted_keys: frozenset[str] | None = None) -> None:

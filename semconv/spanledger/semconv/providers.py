@@ -150,7 +150,15 @@ BILLERS: Final = (
     Biller("zai", ("z_ai",), ("api.z.ai",)),
     Biller("zhipu", ("zhipuai", "bigmodel", "glm"), ("open.bigmodel.cn",)),
     Biller(
-        "alibaba", ("dashscope", "qwen", "alibaba_cloud", "aliyun"), (".dashscope.aliyuncs.com", ".maas.aliyuncs.com")
+        "alibaba",
+        ("dashscope", "qwen", "alibaba_cloud", "aliyun"),
+        (
+            "dashscope.aliyuncs.com",
+            "dashscope-intl.aliyuncs.com",
+            "dashscope-us.aliyuncs.com",
+            ".dashscope.aliyuncs.com",
+            ".maas.aliyuncs.com",
+        ),
     ),
     Biller("volcengine", ("ark", "doubao", "byteplus"), (".volces.com", ".bytepluses.com")),
     Biller("novita", ("novita_ai",), ("api.novita.ai",)),

@@ -126,12 +126,14 @@ def _print(budgets: list[BudgetStanding], firing: list[Standing], watched: int, 
                 ]
                 for each in budgets
             ],
+            right=("spent", "limit", "used", "forecast", "burn rate"),
         )
     for standing in firing:
         output.say(f"{standing.severity.value}: {standing.title} ({standing.org_id})")
         output.say(f"  {standing.text}")
-    channels = ", ".join(wanted.channels()) or "nobody: [alerts] notify is empty"
-    output.say(f"{watched} things are watched, {len(firing)} are alerts; told: {channels}")
+    channels = ", ".join(wanted.channels()) or "none: [alerts] notify is empty"
+    are = "is an alert" if len(firing) == 1 else "are alerts"
+    output.say(f"{watched} things are watched, {len(firing)} {are}; channels: {channels}")
 
 
 def _budget(each: BudgetStanding) -> dict[str, object]:

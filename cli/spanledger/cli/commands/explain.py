@@ -22,7 +22,12 @@ _FIELDS: Final = (
 
 
 def explain(
-    call_id: Annotated[str, typer.Argument(help="A call's id, or its beginning.")],
+    call_id: Annotated[
+        str,
+        typer.Argument(
+            help="A call's id or its beginning, the provider's id of the answer or the request, a trace or span id."
+        ),
+    ],
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
@@ -33,13 +38,11 @@ def explain(
     What a witness would have cost had it been counted too stands beside it. The price itself: `prices explain`.
     """
     from spanledger.cli import access
+    from spanledger.ledger.writing import id_by_request
 
     with access.client(data, clickhouse) as client, access.readable_errors():
-        calls = _rows(client, "explain_call", {"org": org, "call": call_id})
-        if len(calls) != 1:
-            problem = "no call has" if not calls else "several calls have"
-            raise UserError(f"{problem} an id that begins with {call_id!r} in org {org}")
-        (call,) = calls
+        named = {"org": org, "call": call_id, "by_request": id_by_request(org, call_id)}
+        call = _one(_rows(client, "explain_call", named) if call_id else [], call_id, org)
         witnesses = _rows(
             client,
             "explain_witnesses",
@@ -49,6 +52,8 @@ def explain(
                 "alone": call["witness_count"] < 2,
                 "trace": call["trace_id"],
                 "span": call["span_id"],
+                "response": call["response_id"],
+                "started_ms": int(call["started_at"].timestamp() * 1000),
             },
         )
     fields = [_field(name, call[name], witnesses) for name in _FIELDS if call[name] not in (None, "")]
@@ -77,6 +82,20 @@ def explain(
     suppressed = [w["would_be_cost_usd"] for w in witnesses if w["role"] != "winner" and w["would_be_cost_usd"]]
     if suppressed:
         output.say(f"Counted once; ${money.text(sum(suppressed, Decimal(0)))} would have been counted twice.")
+
+
+def _one(calls: Sequence[dict[str, Any]], asked: str, org: str) -> dict[str, Any]:
+    """The call that was asked for: the one found, or the only one whose whole id or answer's id it is."""
+    exact = [call for call in calls if asked in (call["call_id"], call["response_id"])] or list(calls)
+    if len(exact) == 1:
+        return exact[0]
+    if not exact:
+        raise UserError(
+            f"org {org} has no call {asked!r}: neither a call's id (or its beginning) nor the provider's id of an "
+            "answer or request, a trace or a span"
+        )
+    ids = ", ".join(call["call_id"] for call in exact)
+    raise UserError(f"{asked!r} may be any of these calls: {ids}; give one of them")
 
 
 def _field(name: str, value: object, witnesses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

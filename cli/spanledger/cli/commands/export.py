@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from spanledger.cli import options, output
+from spanledger.cli import options, output, pricing
 from spanledger.cli.errors import UserError
 
 
@@ -35,6 +36,7 @@ def focus(
         FocusVersion, options.option("--focus-version", "Version of the specification.")
     ] = FocusVersion.v1_2,
     format_: Annotated[FileFormat, options.option("--file-format", "csv or parquet.")] = FileFormat.csv,
+    prices: pricing.Prices = None,
     file: Annotated[Path | None, options.option("--output", "The file to write (default: standard output).")] = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
@@ -42,13 +44,16 @@ def focus(
 ) -> None:
     """Write a period's spend as a FOCUS file.
 
-    Booked spend by day, model, token class, project, team and feature. Where the period was tied out, every residual is
-    a row of its own, so that BilledCost sums to the invoice. Once the period is closed, the file keeps the sums of its
+    Booked spend by day, model, token class, project, team and feature. The period is tied out, and every residual is a
+    row of its own, so that BilledCost sums to the invoice. Once the period is closed, the file keeps the sums of its
     statement and x_Provisional is false; what changes later comes as corrections with the next period that is closed.
     """
     from spanledger.cli import access
     from spanledger.exporters.focus.rows import FocusPeriod, focus_rows
     from spanledger.exporters.focus.write import write_csv, write_parquet
+    from spanledger.reconciler.clock import SystemClock
+    from spanledger.reconciler.tieout.model_names import ModelNames
+    from spanledger.reconciler.tieout.report import tie_out_period
     from spanledger.reconciler.tieout.run import Period, PeriodError
 
     try:
@@ -58,6 +63,15 @@ def focus(
     if format_ is FileFormat.parquet and file is None:
         raise UserError("parquet needs a file: --output spend.parquet")
     with access.client(data, clickhouse) as client, access.readable_errors():
+        # Calls and bills may have come since the last one: without it the rows would not sum to the invoice.
+        tie_out_period(
+            client,
+            org_id=org,
+            period=days,
+            names=ModelNames.of(pricing.contracts(prices), org),
+            clock=SystemClock(),
+            today=datetime.now(UTC).date(),
+        )
 
         def read(statement: str, parameters: Mapping[str, Any]) -> Any:
             return client.query(statement, parameters=dict(parameters))  # pyright: ignore[reportUnknownMemberType]

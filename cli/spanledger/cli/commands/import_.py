@@ -14,6 +14,7 @@ import typer
 
 from spanledger.cli import options, output, pricing, runtime
 from spanledger.cli.errors import CommandError, UserError
+from spanledger.cli.sql import load
 
 if TYPE_CHECKING:
     from spanledger.collector.importing import ImportProgress, ImportSummary, Sink
@@ -30,11 +31,13 @@ class Way:
         sink: where requests go.
         settle: waits for at most the given seconds until everything is in the ledger; whether it is.
         stats: the pipeline's counters; ``None`` when a server has them, beside those of everybody else's records.
+        calls: counts the calls of the org; ``None`` when a server has the store.
     """
 
     sink: Sink
     settle: Callable[[float], bool]
     stats: Stats | None = None
+    calls: Callable[[], int] | None = None
 
 
 def import_(
@@ -59,17 +62,26 @@ def import_(
         raise UserError(f"{missing[0]}: there is no such file or folder")
     with _way(org, data, clickhouse, prices) as way:
         before = way.stats.copy() if way.stats is not None else None
+        calls = way.calls() if way.calls is not None else 0
         summary = _load(paths, way, quiet=as_json)
         if way.stats is not None and before is not None:
             summary.add_outcome(before, way.stats.copy())
+        if way.calls is not None:
+            summary.calls = way.calls() - calls
     if as_json:
         output.print_json(summary.as_dict())
     else:
-        output.say(f"{summary.files} files: {summary.spans:,} spans, {summary.logs:,} log records taken")
+        left_out = f"; {summary.metrics:,} metrics left out, they repeat what spans say" if summary.metrics else ""
+        output.say(f"{summary.files} files: {summary.spans:,} spans, {summary.logs:,} log records taken{left_out}")
         if summary.about_calls is not None:
             output.say(
                 f"{summary.about_calls:,} are about model calls, {summary.known_before:,} of them were known before; "
                 f"{summary.dropped:,} are about something else"
+            )
+        if summary.calls is not None:
+            output.say(
+                f"{summary.calls:,} calls more in the ledger; "
+                f"{summary.merged:,} records are further witnesses, details or sums of calls"
             )
         for reason, count in summary.refused.most_common():
             output.warn(f"not read, {count} times: {reason}")
@@ -131,4 +143,7 @@ def _way(org: str, data: Path, clickhouse: str, prices: Path | None) -> Generato
                     )
                 return done
 
-            yield Way(JournalSink(ingest.journal, org), settle_here, ingest.stats)
+            def calls() -> int:
+                return int(ingest.ledger.query(load("count_calls"), {"org": org}).result_rows[0][0])
+
+            yield Way(JournalSink(ingest.journal, org), settle_here, ingest.stats, calls)

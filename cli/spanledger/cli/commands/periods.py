@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spanledger.cli import options, output
+from spanledger.cli import options, output, pricing
 from spanledger.cli.errors import UserError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from spanledger.reconciler.closing.periods import Periods
+    from spanledger.reconciler.statements import Statement
     from spanledger.reconciler.tieout.run import Period
 
 SigningKey = Annotated[
@@ -32,13 +33,14 @@ def close(
     force: Annotated[
         bool, options.option("--force", "Close although days are missing or may still be restated.")
     ] = False,
+    prices: pricing.Prices = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
 ) -> None:
     """Freeze a period: its tie-out and shares become a hash-chained statement, printed as one line of JSON."""
     key = _key(signing_key_file)
-    with _periods(org, data, clickhouse) as periods:
+    with _periods(org, data, clickhouse, prices) as periods:
         statement = periods.close(_period(period), today=datetime.now(UTC).date(), key=key, force=force)
     output.say(statement.to_json())
 
@@ -59,13 +61,14 @@ def reopen(
 
 
 def list_(
+    prices: pricing.Prices = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
     json: options.Json = False,
 ) -> None:
     """The log of closings, and what was restated since."""
-    with _periods(org, data, clickhouse) as periods:
+    with _periods(org, data, clickhouse, prices) as periods:
         log = periods.log()
         restated = periods.restatements(datetime.now(UTC).date())
     rows = [[e.number, e.period, e.action, e.reason, e.recorded_at, e.statement.digest] for e in log]
@@ -115,13 +118,13 @@ def verify(
     clickhouse: options.ClickHouse = "",
 ) -> None:
     """Check hashes, order and signatures. With files it needs neither a store nor a server."""
-    from spanledger.reconciler.statements import StatementError, parse
+    from spanledger.reconciler.statements import StatementError
     from spanledger.reconciler.statements import verify as verify_chain
 
     trusted = frozenset(trusted_key) if trusted_key else None
     try:
         if files:
-            chain = [parse(line) for file in files for line in _lines(file)]
+            chain = [_statement(file, number, line) for file in files for number, line in _lines(file)]
             verify_chain(chain, trusted_keys=trusted)
             count = len(chain)
         else:
@@ -129,19 +132,20 @@ def verify(
                 count = periods.verify(trusted_keys=trusted)
     except StatementError as error:
         raise UserError(str(error)) from error
-    output.say(f"{count} statements verified")
+    output.say(f"{count} statement{'' if count == 1 else 's'} verified")
 
 
 @contextmanager
-def _periods(org: str, data: Path, clickhouse: str) -> Generator[Periods]:
+def _periods(org: str, data: Path, clickhouse: str, prices: Path | None = None) -> Generator[Periods]:
     from spanledger.cli import access
     from spanledger.reconciler.clock import SystemClock
     from spanledger.reconciler.closing.periods import Periods, PeriodStateError
     from spanledger.reconciler.tieout.model_names import ModelNames
 
+    names = ModelNames.of(pricing.contracts(prices), org)
     with access.client(data, clickhouse) as client, access.readable_errors():
         try:
-            yield Periods(client, SystemClock(), ModelNames(), org)
+            yield Periods(client, SystemClock(), names, org)
         except PeriodStateError as error:
             raise UserError(str(error)) from error
 
@@ -155,11 +159,25 @@ def _period(text: str) -> Period:
         raise UserError(str(error)) from error
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path) -> list[tuple[int, str]]:
+    """The lines of a file that hold something, with their numbers."""
     try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}") from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise UserError(f"{file} holds no statement: nothing was verified")
+    return lines
+
+
+def _statement(file: Path, number: int, line: str) -> Statement:
+    from spanledger.reconciler.statements import StatementError, parse
+
+    try:
+        return parse(line)
+    except StatementError as error:
+        raise UserError(f"{file}:{number}: {error}") from error
 
 
 def _key(file: Path | None) -> Ed25519PrivateKey | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -17,6 +18,8 @@ from spanledger.cli.sql import load
 from spanledger.semconv import money
 
 if TYPE_CHECKING:
+    from spanledger.semconv.cost import Cost
+    from spanledger.semconv.prices import RateSnapshot
     from spanledger.semconv.usage import Usage
 
 
@@ -28,15 +31,17 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show the price book's rates: by model, token class and condition, with the days on which they held."""
+    from spanledger.semconv.providers import biller
+
     book = pricing.book(prices, data)
-    found = [
-        record
-        for record in book.records()
-        if model.lower() in record.model.lower() and provider in ("", record.provider)
-    ]
+    word = biller(provider) or provider
+    records = [record for record in book.records() if word in ("", record.provider)]
+    if word and not records:
+        raise UserError(f"--provider: the price book has no prices of {provider!r}")
+    found = [record for record in records if model.lower() in record.model.lower()]
     if not found:
         raise UserError(
-            f"the price book has no model like {model!r}; nearest: {', '.join(_nearest(book, provider, model))}"
+            f"the price book has no model like {model!r}; nearest: {', '.join(_nearest(book, word, model))}"
         )
     columns = ("provider", "model", "class", "usd", "per", "unit", "conditions", "from", "until", "source", "price_id")
     rows = [
@@ -58,6 +63,7 @@ def explain(
     prices: pricing.Prices = None,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
+    as_json: options.Json = False,
 ) -> None:
     """Spell out what a call cost: quantities times rates, line by line, and where the rates come from."""
     from spanledger.cli import access
@@ -86,6 +92,9 @@ def explain(
         price_id=row["price_id"],
         reason=row["cost_reason"].replace(shares.SHARE, reasons.PROVISIONED),
     )
+    if as_json:
+        output.print_json(_explained(row, cost, snapshot, share))
+        return
     output.say(f"{row['call_id']}: {row['provider']} {row['model']}, {row['started_at']:%Y-%m-%d %H:%M:%S} UTC")
     if share is not None:
         output.say(f"share of its day's part of the commitment, by tokens: ${money.text(share)}")
@@ -93,6 +102,46 @@ def explain(
         output.say(line)
     if row["claimed_cost_usd"] is not None:
         output.say(f"claimed by the emitter: ${money.text(row['claimed_cost_usd'])}")
+
+
+def _explained(
+    row: Mapping[str, Any], cost: Cost, snapshot: RateSnapshot | None, share: Decimal | None
+) -> dict[str, object]:
+    from spanledger.semconv.prices.explain import parts
+    from spanledger.semconv.prices.rates import unit_of
+
+    return {
+        **{name: row[name] for name in ("call_id", "provider", "model", "started_at")},
+        "cost_status": cost.status.value,
+        "cost_reason": cost.reason,
+        "cost_usd": cost.total,
+        "cost_low_usd": cost.low,
+        "cost_high_usd": cost.high,
+        "commitment_share_usd": share,
+        "claimed_cost_usd": row["claimed_cost_usd"],
+        "parts": [
+            {
+                "class": part.name,
+                "quantity": part.quantity,
+                "rate_usd": part.rate.amount if part.rate else None,
+                "per": part.rate.per if part.rate else None,
+                "unit": unit_of(part.name),
+                "cost_usd": part.amount,
+            }
+            for part in parts(cost, snapshot)
+        ],
+        "price_id": cost.price_id,
+        "rates": None
+        if snapshot is None
+        else {
+            "provider": snapshot.provider,
+            "model": snapshot.model,
+            "source": f"{snapshot.source} {snapshot.source_version}".strip(),
+            "from": snapshot.valid_from,
+            "until": snapshot.valid_to,
+            "conditions": _conditions(snapshot.conditions),
+        },
+    }
 
 
 def unknown(
@@ -123,7 +172,7 @@ def unknown(
 
 def audit(
     since: Annotated[str, options.option("--since", "First day, UTC (2026-11-01).")] = "",
-    limit: Annotated[int, options.option("--limit", "At most so many calls, newest first.")] = 10_000,
+    limit: Annotated[int, options.option("--limit", "At most so many calls, newest first.", min=1)] = 10_000,
     org: options.Org = options.DEFAULT_ORG,
     prices: pricing.Prices = None,
     data: options.Data = options.DEFAULT_DATA,
@@ -190,7 +239,6 @@ def override(
         raise UserError("--discount or --rate: say one of them")
     first = _day(since, "--from")
     title = name or f"{provider} {model} from {first}"
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
     if rate:
         section, agreed, said = "rates", f"per_million = {{ {_rates(rate)} }}", ", ".join(rate)
     else:
@@ -200,13 +248,21 @@ def override(
         f"\n[[{section}]]\nname = {_toml(title)}\nprovider = {_toml(provider)}\nmodel = {_toml(model)}\n"
         f"{agreed}\nfrom = {first}\n"
     )
+    if file.suffix != ".toml":
+        raise UserError(f"{file}: rules are appended to a .toml file; write this one into it by hand")
+    target = file.resolve()  # a link stays one
+    fresh = target.with_name(f".{target.stem}.new.toml")
     try:
-        file.write_text(before + rule, encoding="utf-8")
-        load_overrides(file)
+        if target.exists():
+            shutil.copy(target, fresh)
+        with fresh.open("a", encoding="utf-8") as out:
+            out.write(rule)
+        load_overrides(fresh)
+        fresh.replace(target)
     except (OverridesError, OSError) as error:
-        if before or file.exists():
-            file.write_text(before, encoding="utf-8")
-        raise UserError(f"nothing was written: {error}") from error
+        raise UserError(f"nothing was written: {str(error).replace(str(fresh), str(file))}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
     output.say(f"{file}: {title}, {said}; now: spanledger reprice --since {first} --prices {file}")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
-from spanledger.cli import options, output
+from spanledger.cli import options, output, pricing
 from spanledger.cli.errors import UserError
 from spanledger.cli.reports.sections import bounds, cents, unseen_record
 from spanledger.semconv import money
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 TIED_OUT: Final = 0
 VARIANCE: Final = 3
 DATA_MISSING: Final = 4
+
+
+_TO_BE_SEEN: Final = frozenset({"unmatched_line", "unexplained"})
+"""Residuals of which only the lines themselves say more."""
 
 
 class By(StrEnum):
@@ -48,8 +53,9 @@ def reconcile(
     by: Annotated[By, options.option("--by", "Break the residuals down by this.")] = By.residual,
     threshold: Annotated[
         float,
-        options.option("--threshold", "Variance in percent of the bill above which the exit code is 3."),
+        options.option("--threshold", "Variance in percent of the bill above which the exit code is 3.", min=0),
     ] = 1.0,
+    prices: pricing.Prices = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
     clickhouse: options.ClickHouse = "",
@@ -76,7 +82,7 @@ def reconcile(
             org_id=org,
             period=days,
             only=connection,
-            names=ModelNames(),
+            names=ModelNames.of(pricing.contracts(prices), org),
             clock=SystemClock(),
             today=datetime.now(UTC).date(),
         )
@@ -84,10 +90,12 @@ def reconcile(
         raise UserError(
             f"no bill lines of a connection {connection!r} in {period}: spanledger sync, or spanledger connections list"
         )
-    if json:
-        output.print_json(_document(period, tied))
-    else:
-        _print(tied, by)
+    # The exit code is what was found, even if the reader of the output has gone.
+    with output.until_the_reader_leaves():
+        if json:
+            output.print_json(_document(period, tied))
+        else:
+            _print(tied, by)
     limit = Decimal(str(threshold)) / 100
     if not tied.results or any(result.is_incomplete for result in tied.results):
         return DATA_MISSING
@@ -110,6 +118,7 @@ def _document(period: str, tied: Tied) -> dict[str, object]:
                 "residuals": {name.value: money.text(amount) for name, amount in result.residuals().items()},
                 "missing_days": [day.isoformat() for day in result.missing_days],
                 "problems": list(result.problems),
+                "causes": [asdict(each) for each in tied.causes[result.connection]],
                 "shadow": [unseen_record(each) for each in tied.shadow[result.connection]],
                 "ghosts": [unseen_record(each) for each in tied.ghosts[result.connection]],
                 "interrupted": [_narrowed(each) for each in result.interrupted],
@@ -131,14 +140,20 @@ def _print(tied: Tied, by: By) -> None:
             ["billed USD", "booked USD", "difference", "coverage"],
             [[cents(result.billed_usd), _range(result), cents(difference), coverage]],
             title=f"{result.connection} ({result.provider}), {result.period.name}",
+            right=("billed USD", "booked USD", "difference", "coverage"),
         )
         rows = _broken_down(result.findings, by)
         if rows:
-            output.print_table([by.value, *(["residual"] if by is not By.residual else []), "USD"], rows)
+            heads = [by.value, *(["residual"] if by is not By.residual else []), "USD"]
+            output.say("")
+            output.print_table(heads, rows, right=("USD",))
+            output.say("")
         for cause in tied.causes[result.connection]:
             output.say(f"  {cents(cause.amount):>12}  {cause.name.value}: {cause.what}")
             if cause.mend:
                 output.say(f"                → {cause.mend}")
+            if cause.name in _TO_BE_SEEN:
+                output.say(f"                  spanledger query {_in_shell(cause.evidence)}")
         for line in _interrupted(result):
             output.say(f"  {line}")
         _print_unseen("shadow spend: billed, never seen in spans", tied.shadow[result.connection])

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from spanledger.cli import options, output
+from spanledger.cli import options, output, pricing
 from spanledger.cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def report(
         str, options.option("--compare", "The period to compare with (default: the one before, as long).")
     ] = "",
     format_: Annotated[ReportFormat, options.option("--format", "table, html, csv or json.")] = ReportFormat.table,
+    prices: pricing.Prices = None,
     file: Annotated[Path | None, options.option("--output", "The file to write (default: standard output).")] = None,
     org: options.Org = options.DEFAULT_ORG,
     data: options.Data = options.DEFAULT_DATA,
@@ -93,7 +94,7 @@ def report(
             by=dimensions,
             parts=frozenset(Part) if what is What.all else frozenset({Part(what.value)}),
             clock=SystemClock(),
-            names=ModelNames(),
+            names=ModelNames.of(pricing.contracts(prices), org),
             today=today,
             compare=_parse(compare, "--compare") if compare else None,
         )

@@ -16,6 +16,10 @@ HEIGHT: Final = 120
 """Of the chart by day, in its own units; one day is ten wide."""
 LEAST_DAYS: Final = 14
 """A chart of fewer days is as wide as one of these: its columns stay columns."""
+CARDS: Final = 5
+"""A narrow screen shows rows of more columns, or with sentences in them, as cards."""
+LONG: Final = 40
+"""Characters of a text from which on it is broken into lines."""
 _LEAST: Final = Decimal(1)
 
 
@@ -39,7 +43,12 @@ def _section(section: Section) -> dict[str, Any]:
         "rows": [
             {
                 "cells": [
-                    {"text": shown(column, record), "right": is_number(column), "wide": _is_wide(column)}
+                    {
+                        "head": column.title,
+                        "text": shown(column, record),
+                        "right": is_number(column),
+                        "wide": _is_wide(column) or len(shown(column, record)) > LONG,
+                    }
                     for column in section.columns
                 ],
                 "width": f"{abs(length(section, record)) * 100:.2f}",
@@ -47,6 +56,7 @@ def _section(section: Section) -> dict[str, Any]:
             }
             for record in section.records
         ],
+        "cards": any(_is_wide(column) for column in section.columns) or len(section.columns) > CARDS,
         "bars": bool(section.bar) and not section.days,
         "chart": _columns(section) if section.days and len(section.records) > 1 else None,
         "notes": section.notes,

@@ -36,5 +36,6 @@ LEFT JOIN (SELECT * FROM spanledger.witnesses WHERE org_id = {org:String} AND ca
     ON witness.org_id = seen.org_id AND witness.content_hash = seen.content_hash
 WHERE seen.org_id = {org:String}
   AND (witness.call_id = {call:String}
-       OR ({alone:Bool} AND seen.trace_id = unhex({trace:String}) AND seen.span_id = unhex({span:String})))
+       OR ({alone:Bool} AND seen.trace_id = unhex({trace:String}) AND seen.span_id = unhex({span:String})
+           AND seen.response_id = {response:String} AND toUnixTimestamp64Milli(seen.started_at) = {started_ms:Int64}))
 ORDER BY role != 'winner', role, received_at

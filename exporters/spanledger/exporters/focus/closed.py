@@ -1,8 +1,9 @@
 """What a closed period's file holds beside today's rows, so that it stays at what was stated.
 
 Spans arrive and bills move after a closing. A file of a closed period sums to its statement: what has changed since is
-taken out of it, by provider and model and by residual. It comes in with the file of the next period that is closed, as
-the adjustments of that statement: FOCUS calls such a row, about a period that was invoiced before, a Correction.
+taken out of it, by provider, model, team and feature, and by residual. It comes in with the file of the next period
+that is closed, as the adjustments of that statement: FOCUS calls such a row, about a period that was invoiced before,
+a Correction.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Line:
     """An amount beside the booked spend and the residuals of a tie-out.
 
     Attributes:
-        provider, connection, model: whose; ``""`` where the statement does not say.
+        provider, connection, model, team, feature: whose; ``""`` where the statement does not say.
         residual: a name of the tie-out, `AFTER_CLOSE`, or ``""`` for booked spend.
         day: on which it stands.
         amount: US dollars.
@@ -45,6 +46,12 @@ class Line:
     amount: Decimal
     cause: str
     is_correction: bool
+    team: str = ""
+    feature: str = ""
+
+
+_OWNED: Final = ("provider", "model", "team_id", "feature")
+"""What a statement's totals of booked spend are told apart by; those of older ones only by the first two."""
 
 
 class Kept:
@@ -53,12 +60,13 @@ class Kept:
     def __init__(self, document: str, last_day: date) -> None:
         self._body: Mapping[str, Any] = json.loads(document)["body"]
         self._last_day = last_day
-        self._booked: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        self._by = [name for name in _OWNED if all(name in each for each in self._body["ledger"])]
+        self._booked: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
         self._residuals: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
 
     def count_booked(self, row: Mapping[str, Any]) -> None:
         """A row of booked spend goes into the file."""
-        key = row["provider"], row["model"]
+        key = tuple(row[name] for name in self._by)
         self._booked[key] = CONTEXT.add(self._booked[key], row["cost"])
 
     def count_residual(self, row: Mapping[str, Any]) -> None:
@@ -68,7 +76,7 @@ class Kept:
 
     def lines(self) -> list[Line]:
         """What leads from the rows that were counted to what was stated, then the adjustments of earlier periods."""
-        booked = {(each["provider"], each["model"]): parse(each["cost_usd"]) for each in self._body["ledger"]}
+        booked = {tuple(each[name] for name in self._by): parse(each["cost_usd"]) for each in self._body["ledger"]}
         residuals = {
             (connection["provider"], connection["name"], name): parse(amount)
             for connection in self._body["connections"]
@@ -76,8 +84,8 @@ class Kept:
         }
         cause = "came after the period was closed; an adjustment of a later period"
         found = [
-            Line(provider, "", model, AFTER_CLOSE, self._last_day, amount, cause, is_correction=False)
-            for (provider, model), amount in _differences(booked, self._booked)
+            Line(provider, "", model, AFTER_CLOSE, self._last_day, amount, cause, False, *owner)
+            for (provider, model, *owner), amount in _differences(booked, self._booked)
         ]
         found += [
             Line(provider, connection, "", name, self._last_day, amount, cause, is_correction=False)
@@ -87,10 +95,28 @@ class Kept:
 
     def _adjustments(self) -> list[Line]:
         providers = {each["name"]: each["provider"] for each in self._body["connections"]}
-        found: list[Line] = []
+        booked: Mapping[str, Sequence[Mapping[str, str]]] = self._body.get("ledger_adjustments", {})
+        found = [
+            Line(
+                row["provider"],
+                "",
+                row["model"],
+                "",
+                _last_day(period),
+                parse(row["cost_usd"]),
+                f"changed since {period} was stated",
+                is_correction=True,
+                team=row["team_id"],
+                feature=row["feature"],
+            )
+            for period, rows in booked.items()
+            for row in rows
+        ]
         for change in self._body.get("adjustments", ()):
-            amounts = {"": change["booked_usd"], **change["residuals"]}
             connection, period = change["connection"], change["period"]
+            amounts = dict(change["residuals"])
+            if period not in booked:
+                amounts[""] = change["booked_usd"]
             found += [
                 Line(
                     providers.get(connection, ""),

@@ -145,7 +145,7 @@ def _usage(org_id: str, row: Mapping[str, Any], provisional: str) -> Row:
     focus |= {
         "ChargeCategory": "Usage",
         "ChargeDescription": f"{row['model'] or 'unknown model'}, {row['class'] or 'whole call'}",
-        "Tags": json.dumps({name: value for name, value in tags.items() if value}, sort_keys=True),
+        "Tags": _tags(tags),
         "x_Team": row["team_id"] or None,
         "x_Feature": row["feature"] or None,
         "x_CostStatus": row["cost_status"],
@@ -203,9 +203,15 @@ def _stated(org_id: str, line: Line, period: FocusPeriod) -> Row:
         "ChargeCategory": _CATEGORIES.get(line.residual, "Adjustment"),
         "ChargeClass": "Correction" if line.is_correction else None,
         "ChargeDescription": f"{words}{f' ({line.connection})' if line.connection else ''}: {line.cause}",
-        "Tags": "{}",
+        "Tags": _tags({"team": line.team, "feature": line.feature}),
+        "x_Team": line.team or None,
+        "x_Feature": line.feature or None,
         "x_Residual": line.residual or None,
     }
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    return json.dumps({name: value for name, value in tags.items() if value}, sort_keys=True)
 
 
 def _meter(token_class: str) -> str:

@@ -19,7 +19,7 @@ from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.closing.chargeback import Chargeback, by_owner
 from spanledger.reconciler.closing.entry import Entry
 from spanledger.reconciler.closing.sql import load
-from spanledger.reconciler.closing.totals import Totals, stated_totals
+from spanledger.reconciler.closing.totals import Totals, ledger_adjustments, stated_totals
 from spanledger.reconciler.statements import GENESIS, Statement, close, parse, verify
 from spanledger.reconciler.tieout.items import ResidualName
 from spanledger.reconciler.tieout.model_names import ModelNames
@@ -100,6 +100,7 @@ class Periods:
             "ledger": self._ledger(period),
             "shares": self._shares(period),
             "adjustments": self._adjustments(log, today),
+            "ledger_adjustments": self._ledger_adjustments(log),
         }
         return self._append(log, body, reason="forced" if force else "", key=key)
 
@@ -171,6 +172,11 @@ class Periods:
                 if (difference := current.get(connection, Totals()).minus(stated.get(connection, Totals())))
             ]
         return found
+
+    def _ledger_adjustments(self, log: Sequence[Entry]) -> dict[str, list[dict[str, str]]]:
+        """By closed period, what was booked, repriced or taken back since: also of providers that nobody bills."""
+        changes = {name: ledger_adjustments(log, name, self._ledger(Period.parse(name))) for name in _closed(log)}
+        return {name: rows for name, rows in changes.items() if rows is not None}
 
     def _append(
         self, log: Sequence[Entry], body: Mapping[str, Any], *, reason: str, key: Ed25519PrivateKey | None

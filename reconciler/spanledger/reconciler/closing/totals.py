@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from spanledger.reconciler.closing.entry import Entry
 from spanledger.reconciler.tieout.run import TieOut
 from spanledger.semconv.money import parse, text
+
+_Name = TypeVar("_Name", str, tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,46 @@ def stated_totals(log: Sequence[Entry], period: str) -> dict[str, Totals]:
     return stated
 
 
-def _sum(one: Mapping[str, Decimal], other: Mapping[str, Decimal], sign: int) -> dict[str, Decimal]:
+OWNED: Final = ("provider", "model", "team_id", "feature")
+"""What booked spend is told apart by in a statement."""
+
+_Owned = tuple[str, ...]
+
+
+def ledger_adjustments(
+    log: Sequence[Entry], period: str, current: Sequence[Mapping[str, str]]
+) -> list[dict[str, str]] | None:
+    """How booked spend has changed since everything that was stated about a period.
+
+    Args:
+        log: all entries of an org.
+        period: a closed one.
+        current: the ledger's totals of it as they are now.
+
+    Returns:
+        One row for each provider, model, team and feature whose cost differs; ``None`` for a period that was closed
+        when statements did not tell teams apart: there `Totals` hold the change.
+    """
+    stated: dict[_Owned, Decimal] | None = None
+    for entry in log:
+        body = entry.statement.body
+        if entry.period == period and entry.action == "close":
+            stated = _costs(body["ledger"]) if "ledger_adjustments" in body else None
+        elif stated is not None:
+            stated = _sum(stated, _costs(body.get("ledger_adjustments", {}).get(period, ())), 1)
+    if stated is None:
+        return None
+    return [
+        {**dict(zip(OWNED, owner, strict=True)), "cost_usd": text(amount)}
+        for owner, amount in _sum(_costs(current), stated, -1).items()
+        if amount
+    ]
+
+
+def _costs(rows: Iterable[Mapping[str, str]]) -> dict[_Owned, Decimal]:
+    return {tuple(row[name] for name in OWNED): parse(row["cost_usd"]) for row in rows}
+
+
+def _sum(one: Mapping[_Name, Decimal], other: Mapping[_Name, Decimal], sign: int) -> dict[_Name, Decimal]:
     names = sorted(one.keys() | other.keys())
     return {name: one.get(name, Decimal(0)) + sign * other.get(name, Decimal(0)) for name in names}

@@ -163,7 +163,8 @@ def _problems(total: Spend, tied: Tied | None, parts: frozenset[Part]) -> list[s
     if not total.calls:
         problems.append("the ledger holds no calls of this period: is it the right --org and --period?")
     if total.unpriced_calls:
-        problems.append(f"{total.unpriced_calls} calls have no price and are in no sum: spanledger prices unknown")
+        many = "calls have no price and are" if total.unpriced_calls > 1 else "call has no price and is"
+        problems.append(f"{total.unpriced_calls} {many} in no sum: spanledger prices unknown")
     if total.is_bounded and total.high is None:
         problems.append("interrupted calls without an upper limit: give requests a maximum of output tokens")
     if tied is None:

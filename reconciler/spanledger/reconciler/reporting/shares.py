@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,10 +16,11 @@ from spanledger.reconciler.allocation import Allocated, OwnedUse, Owner, allocat
 from spanledger.reconciler.reporting.spend import DIMENSIONS, OF_CALLS
 from spanledger.reconciler.reporting.sql import load
 from spanledger.reconciler.tieout.bill import billed_items, tier
+from spanledger.reconciler.tieout.grain import Grain
 from spanledger.reconciler.tieout.items import Charge, Dims
 from spanledger.reconciler.tieout.model_names import ModelNames
-from spanledger.reconciler.tieout.read import Account, TieOutReader
-from spanledger.reconciler.tieout.run import Period, by_whole_periods
+from spanledger.reconciler.tieout.read import Account, TieOutReader, share_of
+from spanledger.reconciler.tieout.run import Period
 from spanledger.reconciler.windows import midnight
 
 _OVERHEAD = frozenset({Charge.CREDIT, Charge.TAX, Charge.UNMATCHED})
@@ -69,17 +71,29 @@ def allocations(
 ) -> dict[str, list[Allocated]]:
     """Each connection's bill of a period, given to owners. Arguments and errors as of `shares`."""
     reader = TieOutReader(client, org_id)
+    accounts = reader.accounts(period.start, period.end)
+    # A day more on both sides: calls over midnight are recognised as the tie-out does it.
+    since, until = period.start - timedelta(days=1), period.end + timedelta(days=1)
+    bills = [(account, reader.billed(account, since, until)) for account in accounts]
+    uses: dict[tuple[str, ...], list[OwnedUse]] = {}
     found: dict[str, list[Allocated]] = {}
-    for account in reader.accounts(period.start, period.end):
-        bill = reader.billed(account, period.start, period.end)
-        rows, used = by_whole_periods(bill, _uses(client, org_id, account, period, names, by), period)
-        billed = [item for item in billed_items(rows, names) if period.start <= item.dims.day < period.end]
-        found[account.connection] = allocate(used, billed, width=len(by))
+    for account, bill in bills:
+        key = (account.zone, *account.providers)
+        if key not in uses:
+            uses[key] = _uses(client, org_id, account, since, until, names, by)
+        grain = Grain.of(bill, period.start, period.end, names.family)
+        found[account.connection] = allocate(
+            grain.used(share_of(account, bill, uses[key], bills).items),
+            billed_items(grain.rows(bill), names),
+            width=len(by),
+            family=names.family,
+            counts=lambda day: period.start <= day < period.end,
+        )
     return found
 
 
 def _uses(
-    client: Client, org_id: str, account: Account, period: Period, names: ModelNames, by: Sequence[str]
+    client: Client, org_id: str, account: Account, since: date, until: date, names: ModelNames, by: Sequence[str]
 ) -> list[OwnedUse]:
     owner = "[" + ", ".join(f"toString({DIMENSIONS[name]})" for name in by) + "]"
     source = "spanledger.usage_by_hour" if OF_CALLS.isdisjoint(by) else load("calls_as_usage")
@@ -90,8 +104,8 @@ def _uses(
                 "org": org_id,
                 "providers": list(account.providers),
                 "zone": account.zone,
-                "since": midnight(period.start, account.zone),
-                "until": midnight(period.end, account.zone),
+                "since": midnight(since, account.zone),
+                "until": midnight(until, account.zone),
             },
         ).result_rows
     return [

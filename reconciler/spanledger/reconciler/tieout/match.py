@@ -4,12 +4,14 @@ The sum of the findings equals billed minus booked to the last decimal, for any 
 grain that both sides share to coarser ones, and each step only pairs what the earlier ones left over:
 
 1. same day, model, token class and every split dimension (key, project, workspace, tier, batch);
-2. the same with split dimensions that one side does not say; then the model's family (dated snapshot and alias);
+2. the same with split dimensions that one side does not say, equal quantities first; then the model's family (dated
+   snapshot and alias);
 3. the same class where one side does not say the model (tool fees mostly);
 4. a part of every day that moves over midnight in one direction (another time zone, calls billed at their end);
 5. amounts that come without a quantity, against everything booked in their place;
 6. the same side of the call in another class (telemetry without the cache split, reasoning billed as output);
-7. what is left over on the neighbouring day.
+7. the same class in another service tier, or as a batch (the spans do not say which one served the call);
+8. what is left over on the neighbouring day.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from heapq import merge
 from itertools import product
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Final
 
 from spanledger.reconciler.tieout.items import (
@@ -36,6 +37,7 @@ from spanledger.reconciler.tieout.items import (
     compatible,
     dims_order,
 )
+from spanledger.reconciler.tieout.pairing import DIRECT, Met, Pairing
 from spanledger.reconciler.tieout.pools import ZERO, BilledPool, BookedPool
 from spanledger.semconv.usage import INPUT_CLASSES, OUTPUT_CLASSES
 
@@ -43,137 +45,13 @@ _FAMILY: Final[Mapping[str, str]] = {
     **dict.fromkeys(INPUT_CLASSES, "input"),
     **dict.fromkeys(OUTPUT_CLASSES, "output"),
 }
+_FOLDS: Final[Mapping[str, str]] = {
+    "reasoning": "output_text",
+    "cache_write_5m": "cache_write",
+    "cache_write_1h": "cache_write",
+}
 _OWN_ROUNDING: Final = Decimal("1e-9")
 """The ledger rounds each call at 12 decimals; this is far above what a billed cell can gather from that."""
-
-_DIRECT: Final = {
-    Charge.CREDIT: ResidualName.CREDITS_AND_DISCOUNTS,
-    Charge.TAX: ResidualName.TAX,
-    Charge.UNMATCHED: ResidualName.UNMATCHED_LINE,
-}
-
-
-@dataclass(slots=True)
-class _Pair:
-    """Matched money of one billed item on one booked day: decides at the end whether it differs by rate or rounding."""
-
-    billed: Billed
-    dims: Dims
-    quantity: Decimal = ZERO
-    amount: Decimal = ZERO
-    cost: Decimal = ZERO
-    reclassified: set[str] = field(default_factory=set[str])
-
-
-_Placed = tuple[int, BookedPool]
-
-
-class _Group:
-    """Booked pools that agree in a key, by project and workspace: only the same or none of them can be compatible."""
-
-    __slots__ = ("_all", "_by_project", "_by_workspace")
-
-    def __init__(self) -> None:
-        self._all: list[_Placed] = []
-        self._by_project: dict[str, list[_Placed]] = {}
-        self._by_workspace: dict[str, list[_Placed]] = {}
-
-    def add(self, position: int, pool: BookedPool) -> None:
-        placed = (position, pool)
-        self._all.append(placed)
-        self._by_project.setdefault(pool.dims.project, []).append(placed)
-        self._by_workspace.setdefault(pool.dims.workspace, []).append(placed)
-
-    def near(self, dims: Dims) -> Iterable[_Placed]:
-        """What may be compatible with a place, in the order of the positions."""
-        index, mark = (self._by_project, dims.project) if dims.project else (self._by_workspace, dims.workspace)
-        if not mark:
-            return self._all
-        same, unsaid = index.get(mark, ()), index.get("", ())
-        return merge(same, unsaid, key=itemgetter(0)) if same and unsaid else same or unsaid
-
-
-@dataclass(slots=True)
-class _Run:
-    is_final: Callable[[date], bool]
-    family: Callable[[str], str]
-    billed: list[BilledPool]
-    booked: list[BookedPool]
-    findings: list[Finding] = field(default_factory=list[Finding])
-    pairs: dict[tuple[int, date], _Pair] = field(default_factory=dict[tuple[int, date], _Pair])
-
-    def pair(self, billed: BilledPool, booked: BookedPool) -> None:
-        """Match as much as both hold: first what the ledger priced, then what it could not price."""
-        priced = min(billed.quantity, booked.priced)
-        shifted = booked.dims.day != billed.dims.day
-        if priced > 0:
-            amount, cost = billed.take(priced), booked.take_priced(priced)
-            self._shift(shifted, billed, booked, amount)
-            record = self.pairs.get((id(billed), booked.dims.day))
-            if record is None:
-                place = replace(billed.dims, day=booked.dims.day) if shifted else billed.dims
-                record = self.pairs[id(billed), booked.dims.day] = _Pair(billed.item, place)
-            record.quantity += priced
-            record.amount += amount
-            record.cost += cost
-            if booked.dims.token_class != billed.dims.token_class:
-                record.reclassified.add(booked.dims.token_class)
-        unpriced = min(billed.quantity, booked.unpriced)
-        if unpriced > 0:
-            amount = billed.take(unpriced)
-            booked.unpriced -= unpriced
-            self._shift(shifted, billed, booked, amount)
-            self.note(
-                ResidualName.UNPRICED, booked.dims, amount, unpriced, billed.item, "the price book has no price for it"
-            )
-
-    def _shift(self, shifted: bool, billed: BilledPool, booked: BookedPool, amount: Decimal) -> None:
-        """Move billed money to the day on which the call was booked: nets to zero within the period."""
-        if shifted:
-            cause = "booked on one day, billed on the next or the one before"
-            self.note(ResidualName.TIMING, billed.dims, amount, None, billed.item, cause)
-            self.note(ResidualName.TIMING, booked.dims, -amount, None, billed.item, cause)
-
-    def note(
-        self,
-        name: ResidualName,
-        dims: Dims,
-        amount: Decimal,
-        quantity: Decimal | None = None,
-        billed: Billed | None = None,
-        cause: str = "",
-    ) -> None:
-        likely = None
-        if name not in (ResidualName.TIMING, *_DIRECT.values()) and not self.is_final(dims.day):
-            likely, name, cause = name, ResidualName.NOT_FINAL_YET, "the provider may still restate this day"
-        if amount or quantity:
-            source_ids = billed.source_ids if billed else ()
-            self.findings.append(
-                Finding(
-                    name=name,
-                    dims=dims,
-                    amount=amount,
-                    quantity=quantity,
-                    cause=cause,
-                    source_ids=source_ids,
-                    likely=likely,
-                )
-            )
-
-    def match(self, key: Callable[[Dims], Hashable | None], test: Callable[[Dims, Dims], bool]) -> None:
-        """Pair everything left over that agrees in ``key`` and passes ``test``; ``None`` keys stay out."""
-        groups: dict[Hashable, _Group] = {}
-        for position, pool in enumerate(self.booked):
-            if (pool.priced or pool.unpriced) and (place := key(pool.dims)) is not None:
-                groups.setdefault(place, _Group()).add(position, pool)
-        for billed in self.billed:
-            if not billed.quantity or (place := key(billed.dims)) is None or (group := groups.get(place)) is None:
-                continue
-            for _, booked in group.near(billed.dims):
-                if (booked.priced > 0 or booked.unpriced > 0) and test(billed.dims, booked.dims):
-                    self.pair(billed, booked)
-                    if not billed.quantity:
-                        break
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,21 +92,52 @@ def match(
         Findings whose amounts sum to ``sum(billed.amount) - sum(booked.cost)`` exactly, on each day and in all; the
         same for any input order.
     """
+    run, tools_booked = _paired(booked, billed, is_final, family, None)
+    _name_pairs(run)
+    _name_leftovers(run, tools_booked)
+    return Matching(sorted(run.findings, key=lambda f: (dims_order(f.dims), f.name, f.cause, f.amount)), _matched(run))
+
+
+def meet(booked: Iterable[Booked], billed: Iterable[Billed], *, family: Callable[[str], str] = str) -> list[Met]:
+    """Whose units each billed item charges: what `match` pairs, place by place. Arguments as there.
+
+    A booked place is told with its classes folded: `folding`.
+    """
+    met: list[Met] = []
+    _paired(booked, billed, _settled, family, met)
+    return met
+
+
+def _settled(_day: date) -> bool:
+    return True
+
+
+def _paired(
+    booked: Iterable[Booked],
+    billed: Iterable[Billed],
+    is_final: Callable[[date], bool],
+    family: Callable[[str], str],
+    met: list[Met] | None,
+) -> tuple[Pairing, set[str]]:
+    """Everything that can meet, met; with the classes of tools that the ledger books."""
     bills, books = sorted(billed, key=_billed_order), list(booked)
     tools_booked = {item.dims.token_class for item in books} - _FAMILY.keys()
     with_quantity = [i for i in bills if _is_usage(i, tools_booked) and i.quantity is not None and i.quantity > 0]
-    folded = sorted(_fold_classes(books, with_quantity), key=_booked_order)
-    run = _Run(is_final, family, [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded])
+    fold = folding(bills)
+    folded = sorted((_folded(item, fold) for item in books), key=_booked_order)
+    pools = [BilledPool.of(i) for i in with_quantity], [BookedPool.of(i) for i in folded]
+    run = Pairing(is_final, family, *pools, met=met)
     amounts_only: list[Billed] = []
     for item in bills:
-        if item.charge in _DIRECT:
-            run.note(_DIRECT[item.charge], item.dims, item.amount, item.quantity, item)
+        if item.charge in DIRECT:
+            run.note(DIRECT[item.charge], item.dims, item.amount, item.quantity, item)
         elif not _is_usage(item, tools_booked):
             run.note(ResidualName.TOOL_FEES, item.dims, item.amount, item.quantity, item, "billed per use")
         elif item.quantity is None or item.quantity <= 0:
             amounts_only.append(item)
 
     run.match(lambda d: d, _always)
+    run.match_equal()
     run.match(lambda d: (d.day, d.model, d.token_class), compatible)
     run.match(lambda d: (d.day, family(d.model), d.token_class), compatible)
     run.match(lambda d: (d.day, d.token_class), _model_unsaid)
@@ -236,11 +145,10 @@ def match(
     for item in amounts_only:
         _amount_only(run, item)
     run.match(lambda d: (d.day, family(d.model), side) if (side := _FAMILY.get(d.token_class)) else None, compatible)
+    run.match(lambda d: (d.day, family(d.model), d.token_class), _same_owner)
     for step in (-1, 1):
         _neighbouring_day(run, step)
-    _name_pairs(run)
-    _name_leftovers(run, tools_booked)
-    return Matching(sorted(run.findings, key=lambda f: (dims_order(f.dims), f.name, f.cause, f.amount)), _matched(run))
+    return run, tools_booked
 
 
 def _always(_one: Dims, _other: Dims) -> bool:
@@ -249,6 +157,11 @@ def _always(_one: Dims, _other: Dims) -> bool:
 
 def _model_unsaid(one: Dims, other: Dims) -> bool:
     return (not one.model or not other.model) and compatible(one, other)
+
+
+def _same_owner(one: Dims, other: Dims) -> bool:
+    """Whether two places can be the same but for the tier that served the calls."""
+    return compatible(one, replace(other, service_tier=one.service_tier, batch=one.batch))
 
 
 def _billed_order(item: Billed) -> tuple[object, ...]:
@@ -265,19 +178,24 @@ def _is_usage(item: Billed, tools_booked: set[str]) -> bool:
     return item.charge is Charge.USAGE or (item.charge is Charge.TOOL_FEE and item.dims.token_class in tools_booked)
 
 
-def _fold_classes(booked: Sequence[Booked], billed: Sequence[Billed]) -> list[Booked]:
-    """Book a class under the one that the provider bills it as, where the bill has no class of its own for it."""
-    on_bill = {item.dims.token_class for item in billed}
-    fold = {"reasoning": "output_text", "cache_write_5m": "cache_write", "cache_write_1h": "cache_write"}
-    return [
-        replace(item, dims=replace(item.dims, token_class=wider))
-        if (wider := fold.get(item.dims.token_class)) and item.dims.token_class not in on_bill and wider in on_bill
-        else item
-        for item in booked
-    ]
+def folding(billed: Iterable[Billed]) -> Callable[[Dims], Dims]:
+    """Where a class is booked: under the one that the provider bills it as, if the bill has none of its own for it."""
+    charged = (item for item in billed if item.charge in (Charge.USAGE, Charge.TOOL_FEE))
+    on_bill = {item.dims.token_class for item in charged if item.quantity is not None and item.quantity > 0}
+    wider = {narrow: wide for narrow, wide in _FOLDS.items() if narrow not in on_bill and wide in on_bill}
+
+    def fold(dims: Dims) -> Dims:
+        return replace(dims, token_class=wider[dims.token_class]) if dims.token_class in wider else dims
+
+    return fold
 
 
-def _amount_only(run: _Run, item: Billed) -> None:
+def _folded(item: Booked, fold: Callable[[Dims], Dims]) -> Booked:
+    dims = fold(item.dims)
+    return item if dims is item.dims else replace(item, dims=dims)
+
+
+def _amount_only(run: Pairing, item: Billed) -> None:
     """Compare an amount without quantity with everything still booked in its place."""
     dims = item.dims
     pools = [
@@ -335,7 +253,7 @@ class _Place:
         return len(signs) == 1 and moving >= max(3, len(days) / 2)
 
 
-def _carried_over_midnight(run: _Run) -> None:
+def _carried_over_midnight(run: Pairing) -> None:
     sides: tuple[Sequence[BilledPool], Sequence[BookedPool]] = (run.billed, run.booked)
     unshared = [name for name in SPLIT_DIMS if not all(any(getattr(p.dims, name) for p in side) for side in sides)]
     # A place over all days, by what both sides say.
@@ -356,7 +274,7 @@ def _carried_over_midnight(run: _Run) -> None:
                     run.pair(billed, booked)
 
 
-def _neighbouring_day(run: _Run, step: int) -> None:
+def _neighbouring_day(run: Pairing, step: int) -> None:
     shift = timedelta(days=step)
     by_place: dict[Hashable, list[BookedPool]] = defaultdict(list)
     for pool in run.booked:
@@ -369,7 +287,7 @@ def _neighbouring_day(run: _Run, step: int) -> None:
                 run.pair(billed, booked)
 
 
-def _name_pairs(run: _Run) -> None:
+def _name_pairs(run: Pairing) -> None:
     for pair in run.pairs.values():
         difference = pair.amount - pair.cost
         if not difference:
@@ -377,10 +295,7 @@ def _name_pairs(run: _Run) -> None:
         if abs(difference) <= _tolerance(pair.billed):
             run.note(ResidualName.ROUNDING, pair.dims, difference, None, pair.billed)
             continue
-        cause = ""
-        if pair.reclassified:
-            cause = f"booked as {', '.join(sorted(pair.reclassified))}: the telemetry lacks the split that is billed"
-        run.note(ResidualName.RATE_DIFFERENCE, pair.dims, difference, pair.quantity, pair.billed, cause)
+        run.note(ResidualName.RATE_DIFFERENCE, pair.dims, difference, pair.quantity, pair.billed, pair.cause)
         run.findings[-1] = replace(
             run.findings[-1],
             billed_unit_price=pair.amount / pair.quantity,
@@ -388,7 +303,7 @@ def _name_pairs(run: _Run) -> None:
         )
 
 
-def _matched(run: _Run) -> list[Matched]:
+def _matched(run: Pairing) -> list[Matched]:
     return [
         Matched(
             dims=pair.dims,
@@ -398,11 +313,11 @@ def _matched(run: _Run) -> list[Matched]:
             tolerance=_tolerance(pair.billed),
         )
         for pair in run.pairs.values()
-        if not pair.reclassified
+        if not pair.cause
     ]
 
 
-def _name_leftovers(run: _Run, tools_booked: set[str]) -> None:
+def _name_leftovers(run: Pairing, tools_booked: set[str]) -> None:
     for billed in run.billed:
         if billed.amount or billed.quantity > 0:
             tool = billed.dims.token_class in tools_booked or billed.item.charge is Charge.TOOL_FEE

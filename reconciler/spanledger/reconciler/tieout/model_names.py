@@ -7,8 +7,12 @@ Names are compared as they stand first; only what is left over is compared by it
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from spanledger.semconv.prices.overrides import Overrides
 
 _CLOUD_PREFIX: Final = re.compile(
     r"^(?:publishers/[a-z0-9-]+/models/|models/|(?:us|eu|apac|jp|au|us-gov|global)\.)?"
@@ -31,12 +35,33 @@ class ModelNames:
         self._canonical: dict[str, str] = {}
         self._family: dict[str, str] = {}
 
+    @classmethod
+    def of(cls, overrides: Overrides | None, org_id: str) -> ModelNames:
+        """The names that an overrides file explains (deployments, profiles, aliases), for one organisation.
+
+        Patterns are left out, and so is a name that means different models at different times, providers or projects.
+        """
+        meanings: dict[str, set[str]] = defaultdict(set)
+        for alias in overrides.aliases if overrides is not None else ():
+            if alias.scope.is_one_name and alias.scope.org in ("", org_id):
+                meanings[alias.scope.model.lower()].add(alias.model)
+        return cls({name: next(iter(models)) for name, models in meanings.items() if len(models) == 1})
+
     def canonical(self, name: str) -> str:
         """The name by which lines are compared first: lower case, aliases resolved, no cloud prefix or version."""
         known = self._canonical.get(name)
         if known is None:
             known = self._canonical[name] = self._plain(name)
         return known
+
+    def written(self, model: str) -> frozenset[str]:
+        """The names, in lower case, that were found to mean a model's canonical or family name; itself included."""
+        return frozenset(
+            name.strip().lower()
+            for known in (self._canonical, self._family)
+            for name, meant in known.items()
+            if meant == model
+        ) | {model}
 
     def _plain(self, name: str) -> str:
         plain = name.strip().lower()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
@@ -63,10 +63,10 @@ class TieOutReader:
                 booked=shares.items,
                 pulled_days=self._pulled_days(account, period),
                 problems=(*shares.problems, *twins.get(account.connection, ())),
-                interrupted=_share_of(account, rows, broken[account.zone, *account.providers], found).items,
+                interrupted=share_of(account, rows, broken[account.zone, *account.providers], found).items,
             )
             for account, rows in found
-            for shares in (_share_of(account, rows, books[account.zone, *account.providers], found),)
+            for shares in (share_of(account, rows, books[account.zone, *account.providers], found),)
         ]
 
     def _twins(self, period: Period) -> dict[str, list[str]]:
@@ -196,21 +196,30 @@ def _zone(hours: Sequence[int], sample: datetime) -> str:
     return "UTC"
 
 
-Held = TypeVar("Held", Booked, Interrupted)
+class _Placed(Protocol):
+    """Something of the ledger that stands in a place."""
+
+    @property
+    def dims(self) -> Dims: ...
+
+
+Held = TypeVar("Held", bound=_Placed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Share(Generic[Held]):
+class Share(Generic[Held]):
+    """One account's part of what the ledger holds of a provider, and what must be said about it."""
+
     items: list[Held]
     problems: tuple[str, ...] = ()
 
 
-def _share_of(
+def share_of(
     account: Account,
     rows: Sequence[BillRow],
     booked: list[Held],
     all_accounts: Sequence[tuple[Account, list[BillRow]]],
-) -> _Share[Held]:
+) -> Share[Held]:
     """One account's part of a provider's books, where the org has several accounts with the provider.
 
     A booked item goes to the one account whose bill knows its project or workspace; what no bill knows stays with the
@@ -218,7 +227,7 @@ def _share_of(
     """
     rivals = [(a, r) for a, r in all_accounts if set(a.providers) & set(account.providers)]
     if len(rivals) < 2:
-        return _Share(booked)
+        return Share(booked)
     homes: dict[tuple[str, str], set[str]] = defaultdict(set)
     for rival, rival_rows in rivals:
         for row in rival_rows:
@@ -234,14 +243,14 @@ def _share_of(
         if owner == account.connection:
             mine.append(item)
     if not homeless:
-        return _Share(mine)
+        return Share(mine)
     problem = (
         f"{homeless} places of the ledger could belong to any of {len(rivals)} accounts and stay with this one: "
         "label calls with their project or workspace"
     )
-    return _Share(mine, (problem,))
+    return Share(mine, (problem,))
 
 
-def _marks(item: Booked | Interrupted) -> list[tuple[str, str]]:
+def _marks(item: _Placed) -> list[tuple[str, str]]:
     marks = [("project", item.dims.project), ("workspace", item.dims.workspace)]
     return [(kind, name) for kind, name in marks if name]

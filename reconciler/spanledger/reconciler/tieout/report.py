@@ -15,11 +15,12 @@ from clickhouse_connect.driver.client import Client
 from spanledger.reconciler.clock import Clock
 from spanledger.reconciler.cycles import no_search_for_cycles
 from spanledger.reconciler.tieout.causes import Cause, causes
+from spanledger.reconciler.tieout.listing import Source
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.read import TieOutReader
 from spanledger.reconciler.tieout.run import Period, TieOut, run_tie_out
 from spanledger.reconciler.tieout.store import TieOutStore
-from spanledger.reconciler.tieout.unseen import Source, Unseen, ghost_spend, shadow_spend
+from spanledger.reconciler.tieout.unseen import Unseen, ghost_spend, shadow_spend
 from spanledger.semconv.money import text
 
 _NEARLY_ALL: Final = Decimal("0.9")
@@ -81,10 +82,18 @@ def tie_out_period(
     ghosts: dict[str, list[Unseen]] = {}
     for evidence in reader.evidence(period, only=only):
         result = run_tie_out(evidence, period, names, today=today)
-        explained[result.connection] = causes(result.findings, [item.dims for item in evidence.booked])
-        source = Source(org_id=org_id, connection=result.connection, providers=tuple(result.provider.split("+")))
-        shadow[result.connection] = shadow_spend(result.findings, result.booked, names.family, source)
-        ghosts[result.connection] = ghost_spend(result.findings, result.billed, names.family, source)
+        source = Source(
+            org_id=org_id,
+            connection=result.connection,
+            providers=tuple(result.provider.split("+")),
+            written=names.written,
+        )
+        span, family = result.grain.span, names.family
+        explained[result.connection] = causes(
+            result.findings, [item.dims for item in evidence.booked], source, family=family, span=span
+        )
+        shadow[result.connection] = shadow_spend(result.findings, result.booked, family, source, span=span)
+        ghosts[result.connection] = ghost_spend(result.findings, result.billed, family, source, span=span)
         # The ledger's side of a large month is large; nobody asks for it any more.
         results.append(replace(result, booked=()))
     if keep:

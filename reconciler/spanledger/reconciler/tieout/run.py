@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Final
 
 from spanledger.reconciler.spread import spread
 from spanledger.reconciler.tieout.bill import BillRow, billed_items
+from spanledger.reconciler.tieout.grain import Grain
 from spanledger.reconciler.tieout.interrupted import Interrupted, Narrowed, narrow
-from spanledger.reconciler.tieout.items import SPLIT_DIMS, Billed, Booked, Charge, Dims, Finding, ResidualName
+from spanledger.reconciler.tieout.items import SPLIT_DIMS, Billed, Booked, Charge, Finding, ResidualName
 from spanledger.reconciler.tieout.match import match
 from spanledger.reconciler.tieout.model_names import ModelNames
 from spanledger.reconciler.tieout.prices import ImpliedPrice, implied_prices
@@ -28,6 +29,9 @@ FINAL_AFTER_DAYS: Final = 35
 
 LATE_AFTER_DAYS: Final = 2
 """A completed day's bill is there after two days at the latest; an older day that was never pulled is missing data."""
+
+NEVER_SYNCED: Final = "these days were never synced"
+"""Why what is booked on some days is on no bill yet."""
 
 EXPECTED: Final = frozenset(
     {
@@ -65,17 +69,26 @@ class Period:
                 first = date.fromisoformat(f"{text}-01")
                 return cls(first, next_month(first), text)
             start, _, end = text.partition("..")
-            first, last = date.fromisoformat(start), date.fromisoformat(end or start)
-        except ValueError as error:
+            first, last = _day(start), _day(end or start)
+            after = last + timedelta(days=1)
+        except (ValueError, OverflowError) as error:
             raise PeriodError(
                 f"not a period: {text!r}; write a month (2026-11), a day (2026-11-03) or days (2026-11-01..2026-11-15)"
             ) from error
         if last < first:
             raise PeriodError(f"the period {text!r} ends before it begins: swap its days")
-        return cls(first, last + timedelta(days=1), text)
+        return cls(first, after, text)
 
     def days(self) -> list[date]:
         return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
+
+
+def _day(text: str) -> date:
+    day = date.fromisoformat(text)
+    if day.isoformat() != text:
+        # Python also reads 20261103 and 2026-W45-2: then one period would have several names.
+        raise ValueError(text)
+    return day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +112,7 @@ class TieOut:
         lines_without_rate: lines that are left out because nobody knows an exchange rate for them.
         billed: the bill's items of the period.
         booked: the ledger's items of the period, as long as they are needed.
+        grain: where the bill only knows longer periods than days.
     """
 
     connection: str
@@ -109,6 +123,7 @@ class TieOut:
     booked_high_usd: Decimal
     coverage: Decimal | None
     findings: tuple[Finding, ...]
+    grain: Grain = field(repr=False, compare=False)
     missing_days: tuple[date, ...] = ()
     problems: tuple[str, ...] = ()
     interrupted: tuple[Narrowed, ...] = ()
@@ -173,15 +188,21 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         names: how models are called.
         today: the current day, UTC.
     """
-    rows, booked = by_whole_periods(evidence.rows, _classed(evidence.booked, names), period)
+    grain = Grain.of(evidence.rows, period.start, period.end, names.family)
+    rows, booked = grain.rows(evidence.rows), grain.used(_classed(evidence.booked, names))
     billed = billed_items(rows, names)
-    final = _finality(billed, today)
+    missing = tuple(
+        day
+        for day in period.days()
+        if day < today - timedelta(days=LATE_AFTER_DAYS) and day not in evidence.pulled_days
+    )
+    final = _finality(billed, missing, today)
     matching = match(booked, billed, is_final=final, family=names.family)
     billed_here = [item for item in billed if period.start <= item.dims.day < period.end]
     final_days = frozenset(item.dims.day for item in billed_here if final(item.dims.day))
-    _, broken = by_whole_periods(evidence.rows, _canonical(evidence.interrupted, names), period)
+    broken = grain.used(_canonical(evidence.interrupted, names))
     findings, narrowed = narrow(
-        [finding for finding in matching.findings if period.start <= finding.dims.day < period.end],
+        [_said(finding, final) for finding in matching.findings if period.start <= finding.dims.day < period.end],
         [item for item in broken if period.start <= item.dims.day < period.end],
         is_final=lambda dims: dims.day in final_days,
         family=names.family,
@@ -190,11 +211,6 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
     here = [row for row in rows if period.start <= row.day < period.end]
     billed_usd = sum((item.amount for item in billed_here), _ZERO)
     booked_usd = sum((item.cost for item in booked_here), _ZERO)
-    missing = tuple(
-        day
-        for day in period.days()
-        if day < today - timedelta(days=LATE_AFTER_DAYS) and day not in evidence.pulled_days
-    )
     return TieOut(
         connection=evidence.connection,
         provider=evidence.provider,
@@ -216,7 +232,15 @@ def run_tie_out(evidence: Evidence, period: Period, names: ModelNames, *, today:
         lines_without_rate=sum(row.without_rate for row in here),
         billed=tuple(billed_here),
         booked=tuple(booked_here),
+        grain=grain,
     )
+
+
+def _said(finding: Finding, final: _Finality) -> Finding:
+    """A finding of a day whose bill is not there says so."""
+    if finding.likely is not None and final.is_missing(finding.dims.day):
+        return replace(finding, cause=NEVER_SYNCED)
+    return finding
 
 
 def _canonical(interrupted: Sequence[Interrupted], names: ModelNames) -> list[Interrupted]:
@@ -244,50 +268,39 @@ def _classed(booked: Sequence[Booked], names: ModelNames) -> list[Booked]:
     return classed
 
 
-class _Placed(Protocol):
-    """Something of the ledger that stands on a day."""
-
-    @property
-    def dims(self) -> Dims: ...
-
-
-Used = TypeVar("Used", bound=_Placed)
-
-
-def by_whole_periods(
-    rows: Sequence[BillRow], used: Sequence[Used], period: Period
-) -> tuple[Sequence[BillRow], Sequence[Used]]:
-    """Give up the day where the bill only knows longer periods (invoices): all stands on the period's first day."""
-    if not any(row.days > 1 and row.kind == "cost" and row.charge == "usage" for row in rows):
-        return rows, used
-
-    def day(original: date) -> date:
-        return period.start if period.start <= original < period.end else original
-
-    moved: list[Any] = [replace(cast("Any", item), dims=replace(item.dims, day=day(item.dims.day))) for item in used]
-    return [replace(row, day=day(row.day)) for row in rows], moved
-
-
 class _Finality:
     """Whether the provider may still restate a day."""
 
-    def __init__(self, open_days: frozenset[date], billed_days: frozenset[date], settled_before: date) -> None:
+    def __init__(
+        self,
+        open_days: frozenset[date],
+        billed_days: frozenset[date],
+        missing_days: frozenset[date],
+        settled_before: date,
+    ) -> None:
         self._open = open_days
         self._billed = billed_days
+        self._missing = missing_days
         self._settled_before = settled_before
 
     def __call__(self, day: date) -> bool:
         if day in self._billed:
             return day not in self._open
-        return day < self._settled_before
+        return day < self._settled_before and day not in self._missing
+
+    def is_missing(self, day: date) -> bool:
+        """Whether nobody knows the day's bill: it was never synced."""
+        return day in self._missing and day not in self._billed
 
 
-def _finality(billed: Sequence[Billed], today: date) -> _Finality:
+def _finality(billed: Sequence[Billed], missing_days: Iterable[date], today: date) -> _Finality:
     days = frozenset(item.dims.day for item in billed)
     open_days = frozenset(item.dims.day for item in billed if not item.is_final)
     settled = [day for day in days if day not in open_days]
     # A day without lines between settled ones is settled too: the provider charged nothing.
-    return _Finality(open_days, days, max([*settled, today - timedelta(days=FINAL_AFTER_DAYS)]))
+    return _Finality(
+        open_days, days, frozenset(missing_days), max([*settled, today - timedelta(days=FINAL_AFTER_DAYS)])
+    )
 
 
 def _coverage(billed: Sequence[Billed], findings: Sequence[Finding]) -> Decimal | None:
@@ -299,13 +312,18 @@ def _coverage(billed: Sequence[Billed], findings: Sequence[Finding]) -> Decimal 
     return max(_ZERO, min(Decimal(1), (usage - missed) / usage))
 
 
+def _many(number: int, noun: str, of: str = "") -> str:
+    of = f" {of}" if of else ""
+    return f"1 {noun}{of} is" if number == 1 else f"{number} {noun}s{of} are"
+
+
 def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequence[Billed]) -> tuple[str, ...]:
     problems: list[str] = []
     foreign = sorted({row.currency for row in rows if row.without_rate})
     if foreign:
-        lines = sum(row.without_rate for row in rows)
+        lines, of = sum(row.without_rate for row in rows), f"in {', '.join(foreign)}"
         problems.append(
-            f"{lines} lines in {', '.join(foreign)} are left out: no exchange rate is known for their days; "
+            f"{_many(lines, 'line', of)} left out: no exchange rate is known for their days; "
             "spanledger bills rates FILE, then spanledger bills reparse"
         )
     currencies = sorted({row.currency for row in rows if row.kind == "cost" and row.amount_usd is not None})
@@ -316,13 +334,14 @@ def _problems(rows: Sequence[BillRow], booked: Sequence[Booked], billed: Sequenc
     if not billed:
         problems.append("the bill is empty here: the provider charged nothing, or nothing was synced")
     negative = [
-        row.amount_usd
+        (row.lines, row.amount_usd)
         for row in rows
         if row.kind == "cost" and row.charge == "usage" and row.amount_usd is not None and row.amount_usd < 0
     ]
     if negative:
+        lines, amount = sum(lines for lines, _ in negative), sum(amount for _, amount in negative)
         problems.append(
-            f"{len(negative)} usage lines are negative (${sum(negative):.2f} in all): corrections that the provider "
-            "books as usage; taken off where they say how many tokens, else counted as credits"
+            f"{_many(lines, 'usage line')} negative (${amount:.2f} in all): corrections that "
+            "the provider books as usage; taken off where they say how many tokens, else counted as credits"
         )
     return tuple(problems)

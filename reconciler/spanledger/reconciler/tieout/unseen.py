@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from typing import Final
 
-from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName
+from spanledger.reconciler.tieout.grain import Span, by_day
+from spanledger.reconciler.tieout.items import Billed, Booked, Charge, Dims, Finding, ResidualName, compatible
+from spanledger.reconciler.tieout.listing import Source, among, list_calls, list_lines
 
 KINDS: Final = ("project", "workspace", "api_key", "model")
 """What can be billed without being seen, the word that names an owner best first."""
 _ZERO: Final = Decimal(0)
-_LINES: Final = "SELECT * FROM spanledger.bill_lines WHERE {where} ORDER BY period_start"
-_CALLS: Final = "SELECT * FROM spanledger.calls WHERE {where} ORDER BY started_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +47,13 @@ class Unseen:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Whose the evidence is: for the queries."""
-
-    org_id: str
-    connection: str
-    providers: tuple[str, ...]
-
-
 def shadow_spend(
-    findings: Iterable[Finding], booked: Sequence[Booked], family: Callable[[str], str], source: Source
+    findings: Iterable[Finding],
+    booked: Sequence[Booked],
+    family: Callable[[str], str],
+    source: Source,
+    *,
+    span: Span = by_day,
 ) -> list[Unseen]:
     """Keys, projects, workspaces and models that are billed, but that no span names; the dearest first.
 
@@ -66,6 +62,7 @@ def shadow_spend(
         booked: the ledger's side of it.
         family: a model's name without its snapshot.
         source: whose they are.
+        span: the days that places stand for.
     """
     family = cache(family)
     seen = {(kind, _mark(item.dims, kind, family)) for item in booked for kind in KINDS}
@@ -80,13 +77,18 @@ def shadow_spend(
                 break
     told = {kind for kind, mark in seen if mark}
     return _sorted(
-        _unseen(kind, name, group, *_shadow_words(kind, kind in told), _bill_query(kind, group, source))
+        _unseen(kind, name, group, *_shadow_words(kind, kind in told), _bill_query(kind, group, source, span), span)
         for (kind, name), group in groups.items()
     )
 
 
 def ghost_spend(
-    findings: Iterable[Finding], billed: Sequence[Billed], family: Callable[[str], str], source: Source
+    findings: Iterable[Finding],
+    billed: Sequence[Billed],
+    family: Callable[[str], str],
+    source: Source,
+    *,
+    span: Span = by_day,
 ) -> list[Unseen]:
     """What spans show and no bill does, by project, workspace and model; the dearest first.
 
@@ -95,6 +97,7 @@ def ghost_spend(
         billed: the bill's side of it.
         family: a model's name without its snapshot.
         source: whose they are.
+        span: the days that places stand for.
     """
     family = cache(family)
     bill = _Bill(billed, family)
@@ -106,7 +109,7 @@ def ghost_spend(
         name = "" if kind == "account" else _mark(finding.dims, kind, family)
         groups[kind, name, bill.reason(finding)].append(finding)
     return _sorted(
-        _unseen(kind, name, group, cause, _MENDS[cause], _calls_query(kind, group, source))
+        _unseen(kind, name, group, cause, _MENDS[cause], _calls_query(kind, group, source, span), span)
         for (kind, name, cause), group in groups.items()
     )
 
@@ -133,9 +136,9 @@ class _Bill:
         usage = [item for item in billed if item.charge in (Charge.USAGE, Charge.TOOL_FEE)]
         self._marks = {(kind, _mark(item.dims, kind, family)) for item in usage for kind in KINDS}
         self._told = {kind for kind, mark in self._marks if mark}
-        self._quantities: dict[tuple[date, str, str], Decimal] = defaultdict(Decimal)
+        self._here: dict[tuple[date, str, str], list[Billed]] = defaultdict(list)
         for item in usage:
-            self._quantities[self._place(item.dims)] += item.quantity or _ZERO
+            self._here[self._place(item.dims)].append(item)
 
     def _place(self, dims: Dims) -> tuple[date, str, str]:
         return dims.day, self._family(dims.model), dims.token_class
@@ -150,7 +153,8 @@ class _Bill:
                 return _OTHER_ACCOUNT
         if ("model", _mark(finding.dims, "model", self._family)) not in self._marks and "model" in self._told:
             return _OTHER_MODEL
-        billed = self._quantities[self._place(finding.dims)]
+        here = self._here.get(self._place(finding.dims), ())
+        billed = sum((item.quantity or _ZERO for item in here if compatible(item.dims, finding.dims)), _ZERO)
         return _TWICE if billed > 0 and -(finding.quantity or _ZERO) >= billed else _MORE
 
 
@@ -177,15 +181,15 @@ def _mark(dims: Dims, kind: str, family: Callable[[str], str]) -> str:
     return family(value) if kind == "model" and value else value
 
 
-def _unseen(kind: str, name: str, group: Sequence[Finding], cause: str, mend: str, evidence: str) -> Unseen:
-    days = [finding.dims.day for finding in group]
+def _unseen(kind: str, name: str, group: Sequence[Finding], cause: str, mend: str, evidence: str, span: Span) -> Unseen:
+    first, last = span(finding.dims for finding in group)
     return Unseen(
         kind=kind,
         name=name,
         amount_usd=abs(sum((finding.amount for finding in group), _ZERO)),
         quantity=abs(sum((finding.quantity or _ZERO for finding in group), _ZERO)),
-        first_day=min(days),
-        last_day=max(days),
+        first_day=first,
+        last_day=last,
         models=tuple(sorted({finding.dims.model for finding in group if finding.dims.model})),
         cause=cause,
         mend=mend,
@@ -197,44 +201,13 @@ def _sorted(found: Iterable[Unseen]) -> list[Unseen]:
     return sorted(found, key=lambda each: (-each.amount_usd, each.kind, each.name, each.cause))
 
 
-def _bill_query(kind: str, group: Sequence[Finding], source: Source) -> str:
-    first, end = _days(group)
-    conditions = [
-        f"org_id = {quoted(source.org_id)}",
-        f"connection = {quoted(source.connection)}",
-        f"period_start >= {quoted(str(first))} AND period_start < {quoted(str(end))}",
-        _among(kind, {getattr(finding.dims, kind) for finding in group}, lower=kind == "model"),
-    ]
-    return _LINES.format(where=" AND ".join(conditions))
+def _bill_query(kind: str, group: Sequence[Finding], source: Source, span: Span) -> str:
+    names = {getattr(finding.dims, kind) for finding in group}
+    which = source.of_models(names, calls=False) if kind == "model" else among(kind, names)
+    return list_lines(source, span(finding.dims for finding in group), which)
 
 
-def _calls_query(kind: str, group: Sequence[Finding], source: Source) -> str:
-    first, end = _days(group)
-    conditions = [
-        f"org_id = {quoted(source.org_id)}",
-        _among("provider", set(source.providers)),
-        f"started_at >= {quoted(str(first))} AND started_at < {quoted(str(end))}",
-    ]
-    if kind in ("project", "workspace"):
-        conditions.append(_among(kind, {getattr(finding.dims, kind) for finding in group}))
-    models = {finding.dims.model for finding in group if finding.dims.model}
-    if models:
-        conditions.append(_among("if(response_model = '', request_model, response_model)", models, lower=True))
-    return _CALLS.format(where=" AND ".join(conditions))
-
-
-def _days(group: Sequence[Finding]) -> tuple[date, date]:
-    days = [finding.dims.day for finding in group]
-    return min(days), max(days) + timedelta(days=1)
-
-
-def _among(column: str, values: set[str], *, lower: bool = False) -> str:
-    if lower:
-        any_of = [f"position(lower({column}), {quoted(value)}) > 0" for value in sorted(values)]
-        return any_of[0] if len(any_of) == 1 else f"({' OR '.join(any_of)})"
-    return f"{column} IN ({', '.join(quoted(value) for value in sorted(values))})"
-
-
-def quoted(value: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _calls_query(kind: str, group: Sequence[Finding], source: Source, span: Span) -> str:
+    names = {getattr(finding.dims, kind) for finding in group} if kind in ("project", "workspace") else set[str]()
+    conditions = [*among(kind, names), *source.of_models({finding.dims.model for finding in group}, calls=True)]
+    return list_calls(source, span(finding.dims for finding in group), conditions)

@@ -124,7 +124,8 @@ def _codex_role(draft: Draft) -> Role | None:
         kind = attributes.get("event.kind")
         draft.fields["operation"] = "chat"
         if kind == "response.completed":
-            return Role.LEAF
+            # It logs every event of the stream, and then the last one again with what the answer used.
+            return Role.LEAF if draft.has_usage else None
         if kind == "response.failed":
             _failed(draft, attributes.get("error.message") or "response.failed")
             return Role.LEAF
@@ -162,16 +163,18 @@ CODEX: Final = Dialect(
         "user_id": _USER,
     },
     counts={
-        "input": ("gen_ai.usage.input_tokens", "input_token_count"),
-        "output": ("gen_ai.usage.output_tokens", "output_token_count"),
-        "cache_read": ("gen_ai.usage.cache_read.input_tokens", "cached_token_count"),
-        "cache_write": ("gen_ai.usage.cache_write.input_tokens", "cache_write_token_count"),
-        "reasoning": ("codex.usage.reasoning_output_tokens", "reasoning_token_count"),
+        "input": (*conventions.COUNTS["input"], "input_token_count"),
+        "output": (*conventions.COUNTS["output"], "output_token_count"),
+        "cache_read": (*conventions.COUNTS["cache_read"], "cached_token_count"),
+        "cache_write": (*conventions.COUNTS["cache_write"], "cache_write_token_count"),
+        "reasoning": (
+            "codex.usage.reasoning_output_tokens", "reasoning_token_count", *conventions.COUNTS["reasoning"],
+        ),
     },
     role=_codex_role,
     adjust=_codex,
     trust=3,
-)
+)  # fmt: skip
 
 
 # --- Gemini CLI, and Qwen Code, which grew out of it

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from spanledger.semconv import names
+from spanledger.semconv.dialects import unknown
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
 
@@ -141,6 +142,7 @@ DIALECT: Final = Dialect(
     role=role,
     input_holds_cache=None,
     output_holds_reasoning=None,
+    guess=unknown.meaning,
     asks=(),
     trust=0,
 )

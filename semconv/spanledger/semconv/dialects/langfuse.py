@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects import conventions, ids, usage_json, usage_text, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.dialects.values import Bad
 from spanledger.semconv.observation import Role
@@ -28,6 +28,9 @@ _LEAVES: Final = {"generation": "chat", "embedding": "embeddings"}
 def _role(draft: Draft) -> Role | None:
     kind = draft.get("operation")
     leaf = _LEAVES.get(kind)
+    if not values.is_word(kind) and _O + "usage_details" in draft.attributes:
+        draft.notes.append("unknown_operation")
+        leaf = "chat"
     if leaf is not None:
         draft.fields["operation"] = leaf
         return Role.LEAF
@@ -43,9 +46,7 @@ def _adjust(draft: Draft) -> None:
         fields["status"] = "error"
     if draft.role is not Role.LEAF:
         return
-    usage = values.mapping(attributes.get(_O + "usage_details"))
-    if usage:
-        usage_json.apply(draft, usage_json.from_mapping(usage))
+    usage_json.apply(draft, usage_text.from_json(attributes.get(_O + "usage_details")))
     if _O + "cost_details" in attributes:
         cost = values.amount(values.mapping(attributes[_O + "cost_details"]).get("total"))
         if not isinstance(cost, Bad) and cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects import conventions, ids, usage_json, usage_text
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
 
@@ -15,10 +15,14 @@ _TEXTS: Final[Aliases] = {
     "request_model": (*conventions.TEXTS["request_model"], _M + "ls_model_name"),
 }
 
+_KINDS: Final = frozenset(("llm", "embedding", "tool", "chain", "agent", "retriever", "prompt", "parser"))
+
 
 def _role(draft: Draft) -> Role | None:
     kind = draft.attributes.get("langsmith.span.kind")
-    if kind in ("llm", "embedding") or (kind is None and draft.get("operation") in conventions.MODEL_OPERATIONS):
+    if not isinstance(kind, str) or kind not in _KINDS:
+        return conventions.role(draft) or Role.AGGREGATE
+    if kind in ("llm", "embedding"):
         return Role.LEAF
     return Role.DETAIL if kind == "tool" else Role.AGGREGATE
 
@@ -28,9 +32,8 @@ def _adjust(draft: Draft) -> None:
     if draft.role is not Role.LEAF:
         draft.counts.clear()
         return
-    usage = values.mapping(attributes.get(_M + "usage_metadata"))
-    if usage:
-        found = usage_json.from_mapping(usage)
+    found = usage_text.from_json(attributes.get(_M + "usage_metadata"))
+    if found is not None:
         found.input_holds_cache = found.output_holds_reasoning = True
         usage_json.apply(draft, found)
     if not draft.get("response_id"):

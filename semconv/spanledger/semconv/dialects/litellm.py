@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
-from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects import conventions, ids, usage_json, usage_text, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
 from spanledger.semconv.providers import BILLERS, biller
@@ -24,12 +25,11 @@ _TEXTS: Final[Aliases] = {
 }  # fmt: skip
 _RAW: Final = re.compile(r"llm\.([A-Za-z0-9_-]+)\.(id|model|usage|service_tier)\Z")
 _SESSION: Final = re.compile(r"'session_id': '([^']{1,200})'")
-_REQUEST_IDS: Final = ('"llm_provider-x-request-id":', '"llm_provider-request-id":')
-_API_BASE: Final = '"api_base":'
-_JSON_TEXT: Final = re.compile(r' ?"([^"\\]{1,500})"')
-_RAW_PARTS: Final = frozenset(("id", "model", "usage", "service_tier"))
+_REQUEST_IDS: Final = ('"llm_provider-x-request-id": "', '"llm_provider-request-id": "')
+_API_BASE: Final = '"api_base": "'
 _BILLERS: Final = frozenset(known.word for known in BILLERS)
 _MAX_ID: Final = 200
+_MAX_FOUND: Final = 500
 _DEFAULT_USER: Final = "default_user_id"
 
 
@@ -44,11 +44,12 @@ def _raw_role(draft: Draft) -> Role | None:
     raw: dict[str, Any] = {}
     provider = ""
     for name, value in draft.attributes.items():
-        if name.startswith("llm.") and name.rpartition(".")[2] in _RAW_PARTS and (match := _RAW.match(name)):
-            provider = match[1]
-            raw[match[2]] = value
+        part = _raw_part(name)
+        if part is not None:
+            provider = part[0]
+            raw[part[1]] = value
     model, response_id = values.known_text(raw.get("model")), values.known_text(raw.get("id"))
-    found = usage_json.from_python_text(raw.get("usage"))
+    found = usage_text.from_python(raw.get("usage"))
     if not model and not response_id and found is None:
         return None
     fields = draft.fields
@@ -59,6 +60,13 @@ def _raw_role(draft: Draft) -> Role | None:
     usage_json.apply(draft, found)
     draft.notes.append("raw_request")
     return Role.LEAF if found is not None and response_id else Role.DETAIL
+
+
+@lru_cache(maxsize=1024)
+def _raw_part(name: str) -> tuple[str, str] | None:
+    """Provider and part of the answer by an attribute's name."""
+    match = _RAW.match(name) if len(name) <= _MAX_ID else None
+    return (match[1], match[2]) if match else None
 
 
 def _adjust(draft: Draft) -> None:
@@ -85,7 +93,7 @@ def _adjust(draft: Draft) -> None:
         draft.notes.append("gateway_response_id")
     counts = draft.counts
     if counts and "cache_read" not in counts:
-        found = usage_json.from_python_text(attributes.get("metadata.usage_object"))
+        found = usage_text.from_python(attributes.get("metadata.usage_object"))
         if found is not None and found.counts.get("input") == counts.get("input"):
             usage_json.apply(draft, found)
             draft.input_holds_cache = True
@@ -104,8 +112,11 @@ def _adjust(draft: Draft) -> None:
 def _text_after(document: str, key: str) -> str:
     """The text under a key of JSON text, by search: parsing the whole would take ten times as long."""
     at = document.find(key)
-    match = _JSON_TEXT.match(document, at + len(key)) if at >= 0 else None
-    return match[1] if match else ""
+    if at < 0:
+        return ""
+    at += len(key)
+    text = document[at : document.find('"', at, at + _MAX_FOUND)]
+    return text if "\\" not in text else ""
 
 
 def _models(draft: Draft) -> None:

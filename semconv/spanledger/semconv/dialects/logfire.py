@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, openinference, usage_json, values
+from spanledger.semconv.dialects import conventions, openinference, usage_json, usage_text, values
 from spanledger.semconv.dialects.official import note_broken_stream
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.observation import Role
@@ -44,9 +44,8 @@ def _adjust(draft: Draft) -> None:
     openinference.metadata(draft)
     if draft.role is not Role.LEAF:
         return
-    raw = attributes.get("gen_ai.usage.raw") or attributes.get("usage")
-    if raw is not None:
-        found = usage_json.from_mapping(values.mapping(raw))
+    found = usage_text.from_json(attributes.get("gen_ai.usage.raw")) or usage_text.from_json(attributes.get("usage"))
+    if found is not None:
         usage_json.apply(draft, found)
         if found.cost is not None:
             fields["exact_cost_usd"] = found.cost
@@ -64,6 +63,7 @@ def _adjust(draft: Draft) -> None:
 DIALECT: Final = Dialect(
     name="logfire",
     scopes=("logfire", "logfire.*"),
+    markers=("logfire.msg_template",),
     texts=_TEXTS,
     counts=conventions.COUNTS,
     role=_role,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from spanledger.semconv.dialects import conventions, ids, usage_json, values
+from spanledger.semconv.dialects import conventions, ids, usage_json, usage_text, values
 from spanledger.semconv.dialects.table import Aliases, Dialect, Draft
 from spanledger.semconv.dialects.values import Bad
 from spanledger.semconv.observation import Role
@@ -27,6 +27,9 @@ def _role(draft: Draft) -> Role | None:
             fields[field] = values.unquoted(fields[field])
     kind = draft.get("operation")
     operation = _KINDS.get(kind)
+    if not values.is_word(kind) and "mlflow.chat.tokenUsage" in draft.attributes:
+        draft.notes.append("unknown_operation")
+        operation = "chat"
     if operation is not None:
         fields["operation"] = operation
         return Role.LEAF
@@ -37,9 +40,8 @@ def _adjust(draft: Draft) -> None:
     attributes, fields = draft.attributes, draft.fields
     if draft.role is not Role.LEAF:
         return
-    usage = values.mapping(attributes.get("mlflow.chat.tokenUsage"))
-    if usage:
-        found = usage_json.from_mapping(usage)
+    found = usage_text.from_json(attributes.get("mlflow.chat.tokenUsage"))
+    if found is not None:
         found.input_holds_cache = True
         usage_json.apply(draft, found)
     cost = values.mapping(attributes.get("mlflow.llm.cost"))

@@ -24,15 +24,17 @@ TEXTS: Final[Aliases] = {
     ),
 }
 _T: Final = "llm.token_count."
+_C: Final = conventions.COUNTS
 COUNTS: Final[Aliases] = {
-    "input": (_T + "prompt",),
-    "output": (_T + "completion",),
-    "cache_read": (_T + "prompt_details.cache_read", _T + "prompt_details.cache_input"),
-    "cache_write": (_T + "prompt_details.cache_write",),
-    "reasoning": (_T + "completion_details.reasoning",),
-    "input_audio": (_T + "prompt_details.audio",),
-    "output_audio": (_T + "completion_details.audio",),
-    "total": (_T + "total",),
+    **_C,  # its processors add their names to other emitters' spans, and leave out what they have none for
+    "input": (_T + "prompt", *_C["input"]),
+    "output": (_T + "completion", *_C["output"]),
+    "cache_read": (_T + "prompt_details.cache_read", _T + "prompt_details.cache_input", *_C["cache_read"]),
+    "cache_write": (_T + "prompt_details.cache_write", *_C["cache_write"]),
+    "reasoning": (_T + "completion_details.reasoning", *_C["reasoning"]),
+    "input_audio": (_T + "prompt_details.audio", *_C["input_audio"]),
+    "output_audio": (_T + "completion_details.audio", *_C["output_audio"]),
+    "total": (_T + "total", *_C["total"]),
 }
 _KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
 _WHO: Final = ('"session', '"user', '"thread', '"conversation', '"team', '"feature', '"end_user')
@@ -44,6 +46,13 @@ def _role(draft: Draft) -> Role | None:
     operation = _KINDS.get(kind)
     if operation is not None:
         draft.fields["operation"] = operation
+        if not draft.has_usage and getattr(draft.record, "name", "").rpartition(".")[2].startswith("_"):
+            # LlamaIndex's LLM classes are traced with their private methods: OpenAI._prepare_chat_with_tools
+            return Role.AGGREGATE
+        return Role.LEAF
+    if not values.is_word(kind) and draft.has_usage and (draft.get("response_model") or draft.get("request_model")):
+        draft.fields["operation"] = "chat" if "output" in draft.counts else "embeddings"
+        draft.notes.append("unknown_operation")
         return Role.LEAF
     draft.fields["operation"] = kind.lower()
     if kind == "TOOL":
@@ -120,19 +129,6 @@ LITELLM: Final = Dialect(
 )
 
 
-def _framework_role(draft: Draft) -> Role | None:
-    role = _role(draft)
-    if (
-        role is Role.LEAF
-        and not draft.has_usage
-        and getattr(draft.record, "name", "").rpartition(".")[2].startswith("_")
-    ):
-        return (
-            Role.AGGREGATE
-        )  # LlamaIndex traces private methods of its LLM classes too: OpenAI._prepare_chat_with_tools
-    return role
-
-
 FRAMEWORKS: Final = Dialect(
     name="openinference_frameworks",
     scopes=tuple(
@@ -160,7 +156,7 @@ FRAMEWORKS: Final = Dialect(
     ),
     texts=TEXTS,
     counts=COUNTS,
-    role=_framework_role,
+    role=_role,
     adjust=_adjust,
     trust=1,
 )

@@ -23,7 +23,7 @@ def _role(draft: Draft) -> Role | None:
 
 
 def _adjust(draft: Draft) -> None:
-    provider = draft.get("provider")
+    provider = draft.get("provider").lower()
     if provider.startswith(_BESIDE_CACHE):
         draft.input_holds_cache = False
     elif provider.startswith(_BESIDE_REASONING):

@@ -21,6 +21,7 @@ _COUNTS: Final[Aliases] = {
     "input": (*conventions.COUNTS["input"], "llm.usage.prompt_tokens"),
     "output": (*conventions.COUNTS["output"], "llm.usage.completion_tokens"),
 }
+_OUTPUT: Final = _COUNTS["output"]
 _P: Final = "opentelemetry.instrumentation."
 
 
@@ -67,8 +68,8 @@ def _wrote_as_stream(attributes: Mapping[str, Any]) -> bool:
     """``messages.stream()`` sets no flag, but like every stream it writes the usage before the response's model."""
     if "gen_ai.response.model" not in attributes:
         return False
-    first = next((name for name in attributes if name in ("gen_ai.usage.output_tokens", "gen_ai.response.model")), "")
-    return first == "gen_ai.usage.output_tokens"
+    first = next((name for name in attributes if name == "gen_ai.response.model" or name in _OUTPUT), "")
+    return first in _OUTPUT
 
 
 def _before(version: str, limit: tuple[int, int]) -> bool:

@@ -1,35 +1,22 @@
-"""Reads one record by a dialect's table.
-
-Spans of one emitter come in few shapes (sets of attribute names). What to read from a shape is worked out once and kept
-as a `Plan`, so that reading a span costs a look-up and a few list operations; a shape without anything about a model
-call has no plan, and such a span is refused by the look-up alone.
-"""
+"""Reads one record by the plan of its shape."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import zip_longest
-from operator import itemgetter
 from typing import Any, Final
 
-from spanledger.semconv import names
-from spanledger.semconv.dialects import table, tokens, tools, values
-from spanledger.semconv.dialects.table import Dialect, Draft
+from spanledger.semconv.dialects import tokens, tools, unknown, values
+from spanledger.semconv.dialects.plans import Plan
+from spanledger.semconv.dialects.table import Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation, Role
 from spanledger.semconv.providers import biller
-from spanledger.semconv.records import STATUS_ERROR, LogEntry, SpanRecord
-from spanledger.semconv.usage import TOKEN_CLASSES, Usage
-
-_MAX_SHAPES: Final = 8192
-_MAX_SHAPE_NAMES: Final = 200_000
-_MAX_NAME: Final = 256
-
-_CORE: Final = frozenset(("provider", "operation", "request_model", "response_model", "response_id"))
-"""A record without any of these, any count and any claimed cost says nothing about a model call."""
+from spanledger.semconv.records import STATUS_ERROR, STATUS_UNSET, LogEntry, SpanRecord
+from spanledger.semconv.usage import Usage
 
 _HOST: Final = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?(?://)?(?:[^/@]*@)?([^/?#]*).*$", re.DOTALL)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.IGNORECASE)
@@ -44,146 +31,6 @@ _FACTS: Final = (
     "organization",
 )
 """What a record that does not bill may add to the call of its span or below it."""
-_LABEL: Final = names.LABEL_PREFIX
-_EXACT: Final = {names.USAGE_PREFIX + name: name for name in TOKEN_CLASSES}
-
-
-def _status_code(value: Any) -> int | Bad | None:
-    if type(value) is int and 100 <= value <= 599:
-        return value
-    code = values.count(value)
-    return None if isinstance(code, int) and not 100 <= code <= 599 else code
-
-
-def _limit(value: Any) -> int | None:
-    """A request's output limit; -1, 0 and "Infinity" are how some write that there is none."""
-    if type(value) is int and 0 < value <= MAX_COUNT:
-        return value
-    limit = values.count(value)
-    return limit if isinstance(limit, int) and limit else None
-
-
-def _waiting(unit_ns: int) -> Callable[[Any], int | Bad | None]:
-    return lambda value: values.duration_ns(value, unit_ns)
-
-
-_REST: Final[tuple[tuple[str, str, type | None, Callable[[Any], Any]], ...]] = (
-    *(("claimed_cost_usd", name, None, values.amount) for name in table.CLAIMS),
-    *(("stop_reason", name, None, values.stop_reason) for name in table.STOP_REASONS),
-    *(("is_stream", name, bool, values.flag) for name in table.STREAM_FLAGS),
-    *(("http_status", name, None, _status_code) for name in table.HTTP_STATUS),
-    *(("max_output_tokens", name, None, _limit) for name in table.MAX_OUTPUT),
-    *(("ttft_ns", name, None, _waiting(unit)) for name, unit in table.FIRST_CHUNK),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to read from one shape of attributes under one dialect."""
-
-    dialect: Dialect
-    text_fields: tuple[str, ...]
-    text_values: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None
-    """Gets the first alias of every text field; ``None`` when the shape has no texts."""
-    text_aliases: tuple[tuple[str, tuple[str, ...]], ...]
-    counts: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """Slot, first alias, other aliases."""
-    exact: tuple[tuple[str, str, bool], ...]
-    """Our own classes and counts: name, attribute, whether it is a token class."""
-    rest: tuple[tuple[str, str, type | None, Callable[[Any], Any]], ...]
-    """Field, attribute, a type to take as it is, and reader of what is neither text nor token count; the first wins."""
-    labels: tuple[tuple[str, str], ...]
-    tools: tools.ToolPlan | None
-
-
-class Compiler:
-    """Works out plans for one dialect and keeps them, within bounds: some emitters number their attributes."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self._slots: dict[str, list[tuple[str, int]]] = {}
-        for group in (dialect.texts, dialect.counts):
-            for slot, aliases in group.items():
-                for rank, alias in enumerate(aliases):
-                    self._slots.setdefault(alias, []).append((slot, rank))
-        self._plans: dict[tuple[str, ...], Plan | None] = {}
-        self._names_kept = 0
-
-    def plan(self, attributes: Mapping[str, Any]) -> Plan | None:
-        """The plan for these attributes' shape; ``None`` when they say nothing about a model call."""
-        return self.plan_of(tuple(attributes))
-
-    def plan_of(self, shape: tuple[str, ...]) -> Plan | None:
-        """The same, for the attributes' names."""
-        try:
-            return self._plans[shape]
-        except KeyError:
-            return self._compile(shape)
-
-    def _compile(self, shape: tuple[str, ...]) -> Plan | None:
-        plan = self._work_out(shape)
-        if all(len(name) <= _MAX_NAME for name in shape):
-            if len(self._plans) >= _MAX_SHAPES or self._names_kept > _MAX_SHAPE_NAMES:
-                self._plans = {}
-                self._names_kept = 0
-            self._plans[shape] = plan
-            self._names_kept += len(shape) + 1
-        return plan
-
-    def _work_out(self, shape: tuple[str, ...]) -> Plan | None:
-        dialect = self.dialect
-        found: dict[str, list[tuple[int, str]]] = {}
-        labels: list[tuple[str, str]] = []
-        exact: list[tuple[str, str, bool]] = []
-        present = frozenset(shape)
-        for name in shape:
-            for slot, rank in self._slots.get(name, ()):
-                found.setdefault(slot, []).append((rank, name))
-            if name.startswith("spanledger."):
-                if name.startswith(_LABEL) and len(name) > len(_LABEL):
-                    labels.append((name[len(_LABEL) :], name))
-                elif name in _EXACT:
-                    exact.append((_EXACT[name], name, True))
-                elif name.startswith(names.USAGE_COUNT_PREFIX):
-                    exact.append((name[len(names.USAGE_COUNT_PREFIX) :], name, False))
-            elif dialect.bags:
-                self._from_bag(name, found, labels)
-        aliases = {slot: tuple(name for _, name in sorted(ranked)) for slot, ranked in found.items()}
-        texts = [(slot, aliases[slot]) for slot in dialect.texts if slot in aliases]
-        known = {*dialect.texts, *dialect.counts}
-        texts += [(slot, names_) for slot, names_ in aliases.items() if slot not in known]  # out of bags
-        counts = [(slot, *aliases[slot]) for slot in dialect.counts if slot in aliases]
-        if exact:
-            counts = []  # our own classes say it all; the conventions' sums beside them are for others
-        claims = not present.isdisjoint(table.CLAIMS)
-        marked = not present.isdisjoint((*dialect.markers, *dialect.core))
-        if not (counts or claims or exact or marked or any(slot in _CORE for slot, _ in texts)):
-            return None
-        quick = [(slot, names_[0]) for slot, names_ in texts]
-        if len(quick) == 1:
-            quick *= 2  # itemgetter gives a tuple for two names or more
-        return Plan(
-            dialect=dialect,
-            text_fields=tuple(slot for slot, _ in quick),
-            text_values=itemgetter(*(name for _, name in quick)) if quick else None,
-            text_aliases=tuple(texts),
-            counts=tuple((slot, first, tuple(others)) for slot, first, *others in counts),
-            exact=tuple(exact),
-            rest=tuple(entry for entry in _REST if entry[1] in present),
-            labels=tuple(labels),
-            tools=tools.plan(shape, present),
-        )
-
-    def _from_bag(self, name: str, found: dict[str, list[tuple[int, str]]], labels: list[tuple[str, str]]) -> None:
-        for rank, bag in enumerate(self.dialect.bags):
-            if name.startswith(bag) and len(name) > len(bag):
-                key = name[len(bag) :]
-                slot = table.BAG_KEYS.get(key.lower())
-                if slot is not None:
-                    found.setdefault(slot, []).append((100 + rank, name))
-                elif bag in self.dialect.label_bags and not key.startswith(("ls_", "lc_", "langgraph_", "__")):
-                    labels.append((key, name))
-                return
 
 
 def read(
@@ -223,7 +70,6 @@ def drafted(
             for field, text in zip(plan.text_fields, texts):  # noqa: B905 - itemgetter gives one value per name
                 fields[field] = text
         else:
-            # A shape's only text was fetched twice.
             _read_texts(attributes, plan, texts[: len(plan.text_aliases)] if is_plain else (), fields, notes)
     counts: dict[str, int] = {}
     for slot, name, others in plan.counts:
@@ -256,6 +102,8 @@ def drafted(
     )
     if plan.exact:
         draft.usage = _exact_usage(attributes, plan, notes)
+    if plan.guessed:
+        unknown.read(draft, plan.objects)
     if plan.labels:
         draft.labels = {**base_labels, **_read_labels(attributes, plan.labels, notes)}
     if plan.tools is not None:
@@ -268,6 +116,16 @@ def drafted(
     if dialect.adjust is not None:
         dialect.adjust(draft)
         role = draft.role
+    if (
+        role is Role.LEAF
+        and isinstance(record, SpanRecord)
+        and record.events
+        and record.status_code == STATUS_UNSET
+        and not draft.has_usage
+        and not fields.get("response_id")
+        and _exception(record)
+    ):
+        _read_error(record, fields)  # an emitter that records what was raised, but sets no status
     if role is None or (role is not Role.LEAF and not _says_something(draft, plan, base)):
         return None
     return draft
@@ -383,7 +241,8 @@ def _read_texts(
             fields[field] = text
         elif text is None or len(aliases) > 1:
             for name in aliases:
-                if _read_text(field, name, attributes[name], fields, notes):
+                value = attributes[name]
+                if value != "" and _read_text(field, name, value, fields, notes):
                     break
 
 
@@ -445,10 +304,12 @@ def _exact_usage(attributes: Mapping[str, Any], plan: Plan, notes: list[str]) ->
 
 def _read_error(record: SpanRecord, fields: dict[str, Any]) -> None:
     fields["status"] = "error"
-    if "error_type" in fields:
-        return
-    for event in record.events:
-        if event.name == "exception":
-            kind = values.text(event.attributes.get("exception.type"))
-            if isinstance(kind, str):
-                fields["error_type"] = kind
+    kind = "" if "error_type" in fields else _exception(record)
+    if kind:
+        fields["error_type"] = kind
+
+
+def _exception(record: SpanRecord) -> str:
+    """The type of the last exception that a span recorded, ``""`` without one."""
+    kinds = [values.known_text(e.attributes.get("exception.type")) for e in record.events if e.name == "exception"]
+    return next((kind for kind in reversed(kinds) if kind), "")

@@ -28,7 +28,7 @@ from spanledger.semconv.dialects import (
     values,
     vercel,
 )
-from spanledger.semconv.dialects.reader import Compiler, Plan
+from spanledger.semconv.dialects.plans import Compiler, Plan, flattened
 from spanledger.semconv.dialects.table import Dialect
 from spanledger.semconv.dialects.tabular import Reading
 from spanledger.semconv.observation import Observation
@@ -179,9 +179,8 @@ class Dialects:
         if bound is None or bound.source is not source:
             bound = self._bind(source)
         if record.events:
-            record = _with_event_usage(record)
-        plan = bound.compiler.plan(record.attributes)
-        return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
+            record = _with_event_usage(record, bound.compiler)
+        return _read(record, bound.compiler, bound)
 
     def read_table(self, table: SpanTable) -> Reading | None:
         """What the spans of a table say, as `read_span` would say it; ``None`` to read them one by one."""
@@ -199,8 +198,7 @@ class Dialects:
         bound = self._bound_to(record.source)
         if compiler is self._unclaimed:
             compiler = bound.compiler
-        plan = compiler.plan(record.attributes)
-        return None if plan is None else reader.read(record, plan, bound.fields, bound.labels)
+        return _read(record, compiler, bound)
 
     def _event_compiler(self, record: LogEntry) -> Compiler | _Marked | None:
         """Emitters put the event's name into the attribute, the field or the body, with or without their own prefix."""
@@ -264,14 +262,41 @@ def _is_model_call(attributes: Attributes) -> bool:
     )
 
 
-def _with_event_usage(record: SpanRecord) -> SpanRecord:
+def _read(record: SpanRecord | LogEntry, compiler: Compiler | _Marked, bound: _Bound) -> Observation | None:
+    plan = compiler.plan(record.attributes)
+    if plan is None:
+        return None
+    if plan.maps:
+        flat = flattened(record.attributes, plan.maps)
+        if flat is not None:
+            record = replace(record, attributes=flat)
+            plan = compiler.plan(flat)
+            if plan is None:
+                return None
+    return reader.read(record, plan, bound.fields, bound.labels)
+
+
+def _with_event_usage(record: SpanRecord, compiler: Compiler | _Marked) -> SpanRecord:
     """Emitters that put the model call into an event of its span: the event's attributes fill what the span lacks."""
-    if _has_usage(record.attributes):
+    if _counts(record.attributes, compiler):
         return record
     for event in record.events:
-        if _has_usage(event.attributes):
-            return replace(record, attributes={**event.attributes, **record.attributes})
+        if event.name != "exception" and _counts(event.attributes, compiler):
+            filled = {**record.attributes}
+            for name, value in event.attributes.items():
+                filled.setdefault(name, value)
+            return replace(record, attributes=filled)
     return record
+
+
+def _counts(attributes: Attributes, compiler: Compiler | _Marked) -> bool:
+    """Whether attributes hold a model call's usage, by the conventions or by the emitter's own table."""
+    if _has_usage(attributes):
+        return True
+    plan = compiler.plan(attributes)
+    return plan is not None and bool(
+        plan.exact or plan.objects or any(slot in ("input", "output") for slot, *_ in plan.counts)
+    )
 
 
 def _of_process(source: Source) -> tuple[dict[str, Any], Mapping[str, str]]:

@@ -98,6 +98,7 @@ class Dialect:
         label_bags: those bags whose other entries are labels.
         input_holds_cache: whether the input count includes cached tokens; ``None`` lets arithmetic decide.
         output_holds_reasoning: whether the output count includes reasoning tokens.
+        guess: slot of an attribute that no table names, and how loose the guess is; for emitters that nobody knows.
         role: what the record is, from the draft; ``None`` when it is not about a model call.
         adjust: what no table can say.
         asks: which attributes beside those of its tables `role` and `adjust` look at, where they decide by words and by
@@ -121,6 +122,7 @@ class Dialect:
     input_holds_cache: bool | None = True
     output_holds_reasoning: bool | None = True
     adjust: Callable[[Draft], None] | None = None
+    guess: Callable[[str], tuple[str, int] | None] | None = None
     asks: tuple[str, ...] | None = None
     trust: int = 2
 

@@ -16,7 +16,7 @@ from operator import add, gt, ne, sub
 from typing import Any, Final
 
 from spanledger.semconv.dialects import reader, tokens
-from spanledger.semconv.dialects.reader import Plan
+from spanledger.semconv.dialects.plans import Plan
 from spanledger.semconv.dialects.table import Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation
@@ -76,7 +76,8 @@ class _Kind:
 def read(table: SpanTable, plan: Plan, base: dict[str, Any], base_labels: Mapping[str, str]) -> Reading | None:
     """What the spans of a table say, as `reader.read` would say it; ``None`` when they have to be read one by one."""
     dialect = plan.dialect
-    if dialect.asks is None or plan.tools is not None or any(others for _, _, others in plan.counts):
+    is_plain = plan.tools is None and not plan.guessed and not plan.maps
+    if dialect.asks is None or not is_plain or any(others for _, _, others in plan.counts):
         return None
     at = dict(zip(table.names, range(len(table.names)), strict=True))
     copied = _copied(table, plan, at)

@@ -166,6 +166,11 @@ def known_text(value: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
+def is_word(value: str) -> bool:
+    """Whether a text can be the name of a kind: letters and underscores."""
+    return value.replace("_", "").isalpha()
+
+
 def unquoted(value: Any) -> Any:
     """The text inside a JSON string (some emitters write every value as JSON); anything else as it is."""
     if isinstance(value, str) and len(value) >= 2 and value[0] == '"' and value[-1] == '"' and len(value) <= MAX_TEXT:

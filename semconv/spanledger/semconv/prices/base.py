@@ -1,7 +1,7 @@
 """The base of the price book: the prices that ``genai-prices`` publishes, resolved into schedules of flat rates.
 
-Importing the data costs half a second and pulls in an HTTP client, so it happens on first use, never at import time of
-this module. Which price holds when (dates, hours, tiers, batch) the data's own code is asked; only its answer is kept.
+Reading the data takes some 10 ms, so it happens on first use, never at import time of this module. Which price holds
+when (dates, hours, tiers, batch) `spanledger.semconv.prices.genai` is asked; only its answer is kept.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import names, reasons
+from spanledger.semconv.prices.genai import bundled
+from spanledger.semconv.prices.genai.models import FROM, HOURS, Model, Price, Provider, constraints, find, is_active
 from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 SOURCE: Final = "genai-prices"
 
@@ -80,7 +79,7 @@ class BaseModel:
     provider: str
     """The ledger's word for who bills."""
     name: str
-    info: ModelInfo
+    info: Model
     is_own: bool
     """Whether the provider's own list has it; else these are the maker's prices (Azure selling OpenAI's models)."""
 
@@ -90,7 +89,7 @@ class _Slot:
     """A part of a day with one price: from ``second`` on; ``hours`` names it when the day has several."""
 
     second: int
-    price: ModelPrice
+    prices: Mapping[str, Price]
     is_known: bool
     rule: str = ""
     """Which of our own rules gives the price where the data is silent."""
@@ -123,16 +122,12 @@ class BaseBook:
     """
 
     def __init__(self, providers: Sequence[Provider] | None = None, source_version: str = "") -> None:
-        if providers is None:
-            from genai_prices.data import providers as bundled
-
-            providers = bundled
-        self._all: Final = list(providers)
-        self._by_id: Final = {provider.id: provider for provider in self._all}
+        known = bundled.providers() if providers is None else providers
+        self._by_id: Final = {provider.id: provider for provider in known}
         self.source_version: Final = source_version or version("genai_prices")
         words = {base: word for word, base in names.BASE_PROVIDERS.items() if word != "google_vertex"}
         self.providers: Final = tuple(
-            [words.get(p.id, re.sub(r"[^a-z0-9]+", "_", p.id)) for p in self._all] + ["google_vertex"]
+            [words.get(name, re.sub(r"[^a-z0-9]+", "_", name)) for name in self._by_id] + ["google_vertex"]
         )
         """The ledger's words of all providers that have prices."""
 
@@ -145,21 +140,14 @@ class BaseBook:
         if base is None:
             return None
         for name in names.candidates(provider, model):
-            info = base.find_model(name, all_providers=self._all)
-            if info is not None:
-                return BaseModel(provider, info.id, info, any(info is own for own in base.models))
+            found = find(self._by_id, base, name)
+            if found is not None:
+                return BaseModel(provider, found.model.id, found.model, found.provider == base.id)
         return None
 
     def models(self, provider: str) -> tuple[str, ...]:
         """Names of all models that a provider has prices for, those of its fallback providers last."""
-        base = self._provider(provider)
-        if base is None:
-            return ()
-        found = [info.id for info in base.models]
-        for other in base.fallback_model_providers or ():
-            if other in self._by_id:
-                found.extend(info.id for info in self._by_id[other].models)
-        return tuple(dict.fromkeys(found))
+        return tuple(model.name for model in self.listed(provider))
 
     def listed(self, provider: str) -> Iterator[BaseModel]:
         """All models of a provider, those of its fallback providers last."""
@@ -167,8 +155,8 @@ class BaseBook:
         if base is None:
             return
         seen: set[str] = set()
-        for source in (base, *(self._by_id[i] for i in base.fallback_model_providers or () if i in self._by_id)):
-            for info in source.models:
+        for source in (base, *(self._by_id[i] for i in base.fallback_model_providers if i in self._by_id)):
+            for info in source.models():
                 if info.id not in seen:
                     seen.add(info.id)
                     yield BaseModel(provider, info.id, info, source is base)
@@ -177,9 +165,9 @@ class BaseBook:
         """Every schedule of a model, resolved now; pure arithmetic afterwards."""
         tiers = sorted(
             {
-                variant.when.get("service_tier") or variant.when.get("speed") or ""
-                for variant in model.info.price_variants or ()
-                if model.is_own and "processing" not in variant.when
+                when.get("service_tier") or when.get("speed") or ""
+                for when, _, _ in model.info.variants
+                if model.is_own and "processing" not in when
             }
         )
         by_tier: dict[tuple[str, bool], Schedule] = {}
@@ -232,13 +220,12 @@ class BaseBook:
             conditions["batch"] = "true"
         if slot.hours:
             conditions["time_utc"] = slot.hours
-        stored: dict[str, Decimal | TieredPrices | None] = slot.price.__dict__
-        own = {key: value for key, value in stored.items() if key in PRICE_KEYS and value is not None}
-        thresholds = sorted({tier.start for value in own.values() for tier in getattr(value, "tiers", ())})
+        own = {key: price for key, price in slot.prices.items() if key in PRICE_KEYS}
+        thresholds = sorted({start for price in own.values() for start, _ in price.tiers})
 
         def flat(prompt_over: int | None) -> Flat:
             rates = {
-                PRICE_KEYS[key][0]: Rate(_amount(value, prompt_over), PRICE_KEYS[key][1]) for key, value in own.items()
+                PRICE_KEYS[key][0]: Rate(_amount(price, prompt_over), PRICE_KEYS[key][1]) for key, price in own.items()
             }
             slug = f"{names.base_provider(model.provider)}/{model.name}"
             if not rates and _FREE.fullmatch(slug):
@@ -288,35 +275,27 @@ def _doubt(tariff: Tariff, tier: str, is_batch: bool) -> Tariff:
     )
 
 
-def _prices_at(model: BaseModel, at: datetime, tier: str, is_batch: bool) -> tuple[ModelPrice, bool]:
+def _prices_at(model: BaseModel, at: datetime, tier: str, is_batch: bool) -> tuple[dict[str, Price], bool]:
     """What the data says at an instant, and whether it knows the tier (else these are the standard prices)."""
     if not tier and not is_batch:
-        return model.info.get_prices(at), True
+        return model.info.prices_at(at), True
     wanted = {"processing": "batch"} if is_batch else {"service_tier": tier, "speed": tier}
     matches = model.is_own and any(
-        (variant.constraint is None or variant.constraint.active(at))
-        and all(wanted.get(key) == value for key, value in variant.when.items())
-        for variant in model.info.price_variants or ()
+        is_active(constraint, at) and all(wanted.get(key) == value for key, value in when.items())
+        for when, constraint, _ in model.info.variants
     )
-    return model.info.get_prices(at, wanted if matches else None), matches
+    return model.info.prices_at(at, wanted if matches else None), matches
 
 
-def _boundaries(info: ModelInfo) -> tuple[list[date], list[time]]:
+def _boundaries(info: Model) -> tuple[list[date], list[time]]:
     """Days on which any price of a model begins, and times of day (UTC) at which one begins or ends; both rising."""
-    conditional = info.prices if isinstance(info.prices, list) else []
-    constraints = [c.constraint for c in conditional] + [v.constraint for v in info.price_variants or ()]
     days: set[date] = set()
     times: set[time] = set()
-    for constraint in constraints:
-        if constraint is None:
-            continue
-        start = getattr(constraint, "start_date", None)
-        if start is not None:
-            days.add(start)
-        for edge in (getattr(constraint, "start_time", None), getattr(constraint, "end_time", None)):
-            if edge is not None:
-                aware = edge if edge.tzinfo else edge.replace(tzinfo=UTC)
-                times.add(datetime.combine(date(2000, 1, 2), aware).astimezone(UTC).timetz())
+    for kind, start, end in constraints(info):
+        if kind == FROM:
+            days.add(date.fromordinal(start))
+        elif kind == HOURS:
+            times |= {time(edge // 3600, edge % 3600 // 60, edge % 60, tzinfo=UTC) for edge in (start, end)}
     return sorted(days), sorted(times)
 
 
@@ -325,15 +304,15 @@ def _slots(model: BaseModel, day: date, times: Sequence[time], tier: str, is_bat
     midnight = time(0, tzinfo=UTC)
     found: list[_Slot] = []
     for start in dict.fromkeys((midnight, *times)):
-        price, is_known = _prices_at(model, datetime.combine(day, start), tier, is_batch)
+        prices, is_known = _prices_at(model, datetime.combine(day, start), tier, is_batch)
         rule = HALF_BATCH if is_batch and not is_known and _has_half_batch(model) else ""
-        if not found or (found[-1].price, found[-1].is_known) != (price, is_known):
+        if not found or (found[-1].prices, found[-1].is_known) != (prices, is_known):
             second = start.hour * 3600 + start.minute * 60 + start.second
-            found.append(_Slot(second, price, is_known or bool(rule), rule))
+            found.append(_Slot(second, prices, is_known or bool(rule), rule))
     if len(found) == 1:
         return found
     edges = [*(slot.second for slot in found), found[0].second]
-    wraps = (found[0].price, found[0].is_known) == (found[-1].price, found[-1].is_known)
+    wraps = (found[0].prices, found[0].is_known) == (found[-1].prices, found[-1].is_known)
     if wraps:  # the night before and the night after are one: 16:30-00:30
         edges[0], edges[-1] = edges[-2], edges[1]
     for index, slot in enumerate(found):
@@ -345,15 +324,13 @@ def _clock(second: int) -> str:
     return f"{second // 3600:02d}:{second % 3600 // 60:02d}"
 
 
-def _amount(value: Decimal | TieredPrices, prompt_over: int | None) -> Decimal:
+def _amount(price: Price, prompt_over: int | None) -> Decimal:
     """A price for prompts over a threshold: the last tier that starts at or below it."""
-    if isinstance(value, Decimal):
-        return value
-    chosen = value.base
+    chosen = price.base
     if prompt_over is not None:
-        for tier in value.tiers:
-            if tier.start <= prompt_over:
-                chosen = tier.price
+        for start, longer in price.tiers:
+            if start <= prompt_over:
+                chosen = longer
     return chosen
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import chain, product
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spanledger.semconv.cost import Cost
+from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import explain, names, reasons, similar
+from spanledger.semconv.prices import names, reasons
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
-from spanledger.semconv.prices.contracts import Call, Listed, compose
-from spanledger.semconv.prices.overrides import Commitment, Overrides
 from spanledger.semconv.prices.quick import FlatRates, Pricer, flat_rates, pricer
 from spanledger.semconv.prices.rates import PriceRecord, RateSnapshot, Schedule, records_of
 from spanledger.semconv.providers import SELF_HOSTED
 from spanledger.semconv.sheet import columns
 from spanledger.semconv.usage import Usage
+
+if TYPE_CHECKING:  # an instrumented application has neither contracts nor people who ask for an explanation
+    from spanledger.semconv.prices.overrides import Commitment, Overrides
 
 _CACHE_LIMIT: Final = 50_000
 """Names come from other people's spans: a cache that forgets everything now and then is bounded at no cost."""
@@ -153,33 +155,34 @@ class PriceBook:
         pricers, orgs, projects = self._resolved.pricers, self._orgs, self._projects
         costs: list[Cost] = []
         append = costs.append
-        for (
-            provider,
-            requested,
-            answered,
-            tier,
-            is_batch,
-            org_id,
-            project,
-            usage,
-            at_ns,
-            ended_ns,
-            received_ns,
-            limit,
-        ) in zip(*columns(observations, _PRICED_BY), strict=True):
-            key = (
+        with localcontext(CONTEXT):  # no cost of a contract has too many digits for the quick way
+            for (
                 provider,
-                answered or requested,
-                requested if answered else "",
+                requested,
+                answered,
                 tier,
                 is_batch,
-                org_id if orgs and org_id in orgs else "",
-                project if projects and project in projects else "",
-            )
-            price = pricers.get(key) or self._resolve(key)
-            if at_ns < _EARLIEST_NS:
-                at_ns = ended_ns if ended_ns >= _EARLIEST_NS else received_ns
-            append(price(usage, at_ns, limit))
+                org_id,
+                project,
+                usage,
+                at_ns,
+                ended_ns,
+                received_ns,
+                limit,
+            ) in zip(*columns(observations, _PRICED_BY), strict=True):
+                key = (
+                    provider,
+                    answered or requested,
+                    requested if answered else "",
+                    tier,
+                    is_batch,
+                    org_id if orgs and org_id in orgs else "",
+                    project if projects and project in projects else "",
+                )
+                price = pricers.get(key) or self._resolve(key)
+                if at_ns < _EARLIEST_NS:
+                    at_ns = ended_ns if ended_ns >= _EARLIEST_NS else received_ns
+                append(price(usage, at_ns, limit))
         return costs
 
     def flat_rates(self, seen: Observation, first_ns: int, last_ns: int) -> FlatRates | None:
@@ -211,10 +214,14 @@ class PriceBook:
 
     def explain(self, cost: Cost) -> list[str]:
         """A cost's arithmetic, line by line: quantities, rates, where the rates come from, what is in doubt."""
+        from spanledger.semconv.prices import explain
+
         return explain.lines(cost, self.snapshot(cost.price_id) if cost.price_id else None)
 
     def suggest(self, *, provider: str, model: str, limit: int = 3) -> list[str]:
         """The nearest names of models with prices, best first, for a model without (``provider/model``)."""
+        from spanledger.semconv.prices import similar
+
         return similar.models(self._resolved.loaded(), provider, model, limit)
 
     def commitments(self, day: date, org_id: str = "") -> list[tuple[Commitment, Decimal]]:
@@ -274,11 +281,13 @@ class PriceBook:
             tier, is_batch = "", True
         spoken = names.spoken(provider, model, request_model)
         if self._overrides is not None:
+            from spanledger.semconv.prices.contracts import Call, compose
+
             call = Call(provider, spoken, tier, is_batch, org, project)
             found = compose(self._overrides, call, resolved.list_prices)
         else:
             listed = resolved.list_prices(provider, spoken)
-            found = listed if isinstance(listed, str) else listed.schedule(tier, is_batch)
+            found = listed if isinstance(listed, str) else listed.pick(tier, is_batch)
         if len(resolved.pricers) >= _CACHE_LIMIT:
             resolved.pricers.clear()
             resolved.plans.clear()
@@ -303,12 +312,14 @@ class PriceBook:
         """Snapshots that exist only because of the overrides: every model, tier and organisation that they speak of."""
         if self._overrides is None:
             return
+        from spanledger.semconv.prices.contracts import Call, compose
+
         rules = list(self._overrides.rules())
         tiers = {("", False), ("", True), *((rule.service_tier, rule.is_batch) for rule in self._overrides.rates)}
         for provider in {rule.scope.provider for rule in rules}:
             for word in [provider] if provider else base.providers:
                 scopes = [rule.scope for rule in rules if rule.scope.provider in ("", word)]
-                named = sorted({scope.model for scope in scopes if not set("*?[") & set(scope.model)})
+                named = sorted({scope.model for scope in scopes if scope.is_one_name})
                 owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
                 for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
                     if not any(scope.covers((model,), word, org, project) for scope in scopes):
@@ -335,7 +346,7 @@ class _Resolved:
             self.base = BaseBook()  # two threads may both do it: no lock that a fork could leave held
         return self.base
 
-    def list_prices(self, provider: str, spoken: Sequence[str]) -> Listed | str:
+    def list_prices(self, provider: str, spoken: Sequence[str]) -> Schedules | str:
         """List prices of the first name that the base data knows, or the reason why there are none."""
         reason = ""
         for name in spoken:
@@ -346,7 +357,7 @@ class _Resolved:
                     self.models.clear()
                 self.models[provider, name] = found
             if not isinstance(found, str):
-                return Listed(found.name, found.pick)
+                return found
             reason = reason or found
         return reason or reasons.UNKNOWN_MODEL
 

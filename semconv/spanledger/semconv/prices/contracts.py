@@ -10,31 +10,22 @@ from typing import Final, TypeVar
 
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import reasons
-from spanledger.semconv.prices.base import doubtful
+from spanledger.semconv.prices.base import Schedules, doubtful
 from spanledger.semconv.prices.overrides import Alias, Commitment, ContractRates, Discount, Overrides, Rule, Scope
 from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
 
 HUNDRED: Final = Decimal(100)
 
 AnyRule = TypeVar("AnyRule", bound=Rule)
-ListPrices = Callable[[str, Sequence[str]], "Listed | str"]
+ListPrices = Callable[[str, Sequence[str]], Schedules | str]
 """(provider, names to try in order) → the list prices, or the reason why there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """List prices of the model that a call's names stand for."""
-
-    model: str
-    schedule: Callable[[str, bool], Schedule]
-    """(tier, batch) → schedule."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
     """What a call's names stand for on a day: list prices or the reason why there are none, and all its names."""
 
-    listed: Listed | str
+    listed: Schedules | str
     names: tuple[str, ...]
     model: str
 
@@ -60,8 +51,8 @@ def compose(overrides: Overrides, call: Call, list_prices: ListPrices) -> Schedu
         targets[day] = _target(overrides, call, aliases, day, list_prices)
     every_name = {name for target in targets.values() for name in target.names}
     for target in targets.values():
-        if isinstance(target.listed, Listed):
-            days |= set(target.listed.schedule(call.tier, call.is_batch).days)
+        if isinstance(target.listed, Schedules):
+            days |= set(target.listed.pick(call.tier, call.is_batch).days)
     rates = [r for r in overrides.rates if _covers(r.scope, every_name, call)]
     discounts = [d for d in overrides.discounts if _covers(d.scope, every_name, call)]
     commitments = [c for c in overrides.commitments if _covers(c.scope, every_name, call)]
@@ -129,8 +120,8 @@ def _target(
         alias = _best(held)
         provider, wanted = (alias.provider or call.provider, alias.model) if alias else (call.provider, name)
         found = list_prices(provider, (wanted,))
-        if isinstance(found, Listed):
-            return _Target(found, tuple(dict.fromkeys((*call.names, wanted, found.model))), found.model)
+        if isinstance(found, Schedules):
+            return _Target(found, tuple(dict.fromkeys((*call.names, wanted, found.name))), found.name)
         if alias:
             return _Target(found, tuple(dict.fromkeys((*call.names, wanted))), wanted)
         reason = reason or found
@@ -153,20 +144,20 @@ class _Segment:
         listed = self.target.listed
         held = self._held(rates)
         agreed = [rule for rule in held if self._same_tier(rule)]
-        discount = _best(self._held(discounts))
+        off = self._held(discounts)
         commitment = _best(self._held(commitments))
         if commitment is not None:
             return self._provisioned(commitment, listed)
         if isinstance(listed, str):
             if agreed:
-                return self._tariff(None, agreed, discount)
+                return self._tariff(None, agreed, off)
             return self._from_standard(rates, discounts) if held and self._is_special else listed
-        base = listed.schedule(self.call.tier, self.call.is_batch).plan_on(self.start)
-        if not agreed and discount is None:
+        base = listed.pick(self.call.tier, self.call.is_batch).plan_on(self.start)
+        if not agreed and not off:
             return base
         if isinstance(base, DayPlan):
-            return DayPlan(base.starts, tuple(self._tariff(tariff, agreed, discount) for tariff in base.tariffs))
-        return self._tariff(base, agreed, discount)
+            return DayPlan(base.starts, tuple(self._tariff(tariff, agreed, off) for tariff in base.tariffs))
+        return self._tariff(base, agreed, off)
 
     @property
     def _is_special(self) -> bool:
@@ -186,23 +177,23 @@ class _Segment:
             return plan
         return doubtful(Schedule((), (plan,)), self.call.tier, self.call.is_batch).plan_on(None)
 
-    def _provisioned(self, commitment: Commitment, listed: Listed | str) -> Tariff:
+    def _provisioned(self, commitment: Commitment, listed: Schedules | str) -> Tariff:
         """Tokens are paid by the month; what is billed by the use (searches) keeps its list rate."""
         rates: dict[str, Rate] = {"input_uncached": Rate(Decimal(0)), "output_text": Rate(Decimal(0))}
-        if isinstance(listed, Listed):
-            plan = listed.schedule("", False).plan_on(self.start)
+        if isinstance(listed, Schedules):
+            plan = listed.pick("", False).plan_on(self.start)
             standard = (plan if isinstance(plan, Tariff) else plan.tariffs[0]).base.snapshot
             rates |= {name: rate for name, rate in standard.rates.items() if unit_of(name) != "tokens"}
         snapshot = self._snapshot(rates, {"commitment": commitment.name}, commitment.scope, None)
         return Tariff(Flat(snapshot), note=reasons.PROVISIONED)
 
-    def _tariff(self, base: Tariff | None, agreed: Sequence[ContractRates], discount: Discount | None) -> Tariff:
+    def _tariff(self, base: Tariff | None, agreed: Sequence[ContractRates], off: Sequence[Discount]) -> Tariff:
         thresholds = {threshold for threshold, _ in base.over} if base else set[int]()
         thresholds |= {rule.prompt_over for rule in agreed if rule.prompt_over is not None}
-        over = tuple((t, self._flat(base, agreed, discount, t)) for t in sorted(thresholds))
+        over = tuple((t, self._flat(base, agreed, off, t)) for t in sorted(thresholds))
         is_agreed = bool(agreed)
         return Tariff(
-            self._flat(base, agreed, discount, None),
+            self._flat(base, agreed, off, None),
             over,
             doubt="" if base is None or is_agreed else base.doubt,
             doubt_below=base is not None and not is_agreed and base.doubt_below,
@@ -213,7 +204,7 @@ class _Segment:
         self,
         base: Tariff | None,
         agreed: Sequence[ContractRates],
-        discount: Discount | None,
+        off: Sequence[Discount],
         threshold: int | None,
     ) -> Flat:
         listed = base.flat(0 if threshold is None else threshold + 1).snapshot if base else None
@@ -221,10 +212,11 @@ class _Segment:
         longer = [
             r for r in agreed if r.prompt_over is not None and threshold is not None and r.prompt_over <= threshold
         ]
-        long_rule = max(longer, key=lambda r: (r.prompt_over or 0, r.scope.rank), default=None)
-        rates: dict[str, Rate] = dict(listed.rates) if listed else {}
-        if discount is not None:
-            rates = {name: self._discounted(discount, name, rate) for name, rate in rates.items()}
+        long_rule = max(longer, key=lambda r: (r.prompt_over or 0, _precedence(r)), default=None)
+        rates = _listed_rates(listed, off) if listed else {}
+        by_class = {name: _best([rule for rule in off if not rule.classes or name in rule.classes]) for name in rates}
+        rates = {name: self._discounted(by_class[name], rate) for name, rate in rates.items()}
+        used = list(dict.fromkeys(rule for rule in by_class.values() if rule is not None))
         for agreement in (rule, long_rule):
             if agreement is None:
                 continue
@@ -232,8 +224,9 @@ class _Segment:
                 rates = {}
             rates |= {name: self._in_dollars(agreement, rate) for name, rate in agreement.rates.items()}
         deciding = long_rule or rule
-        scope = deciding.scope if deciding else discount.scope if discount else Scope()
-        contract = "+".join(r.name for r in (discount, rule, long_rule) if r is not None and r.name)
+        foremost = deciding or _best(used) or _best(off)
+        scope = foremost.scope if foremost else Scope()
+        contract = "+".join(r.name for r in (*used, rule, long_rule) if r is not None and r.name)
         conditions = dict(listed.conditions) if listed else {}
         if self.call.tier and not self.call.is_batch and rule is not None:
             conditions["service_tier"] = self.call.tier
@@ -245,14 +238,14 @@ class _Segment:
             conditions["contract"] = contract
         return Flat(self._snapshot(rates, conditions, scope, listed))
 
-    def _discounted(self, discount: Discount, name: str, rate: Rate) -> Rate:
-        if discount.classes and name not in discount.classes:
+    def _discounted(self, discount: Discount | None, rate: Rate) -> Rate:
+        if discount is None:
             return rate
         kept = CONTEXT.divide(CONTEXT.subtract(HUNDRED, discount.percent), HUNDRED)
-        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per)
+        return Rate(CONTEXT.multiply(rate.amount, kept), rate.per).storable()
 
     def _in_dollars(self, agreement: ContractRates, rate: Rate) -> Rate:
-        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per)
+        return Rate(self.overrides.usd(rate.amount, agreement.currency, self.start), rate.per).storable()
 
     def _snapshot(
         self,
@@ -278,6 +271,16 @@ class _Segment:
         )
 
 
+def _listed_rates(listed: RateSnapshot, off: Sequence[Discount]) -> dict[str, Rate]:
+    """The list's rates, and one each for classes that a discount names and that are billed under another class."""
+    rates = dict(listed.rates)
+    for name in sorted({name for rule in off for name in rule.classes}):
+        rate = listed.rate_of(name)
+        if rate is not None:
+            rates.setdefault(name, rate)
+    return rates
+
+
 def _covers(scope: Scope, names: Iterable[str], call: Call) -> bool:
     return scope.covers(names, call.provider, call.org, call.project)
 
@@ -287,9 +290,14 @@ def _days(scope: Scope) -> Iterable[date]:
 
 
 def _best(rules: Sequence[AnyRule]) -> AnyRule | None:
-    """The most specific rule; of two alike the later one in the file."""
+    """The most specific rule; of two alike the one that holds since later, then the later one in the file."""
     best: AnyRule | None = None
     for rule in rules:
-        if best is None or rule.scope.rank >= best.scope.rank:
+        if best is None or _precedence(rule) >= _precedence(best):
             best = rule
     return best
+
+
+def _precedence(rule: Rule) -> tuple[tuple[bool, bool, bool, int, bool], bool, date]:
+    has_classes = isinstance(rule, Discount) and bool(rule.classes)
+    return rule.scope.rank, has_classes, rule.scope.valid_from or date.min

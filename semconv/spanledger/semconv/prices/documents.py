@@ -42,19 +42,21 @@ def read(path: Path) -> Document:
     """Parse a ``.toml``, ``.yaml`` or ``.yml`` file.
 
     Raises:
-        DocumentError: no such file, not UTF-8, another suffix, or not well-formed.
+        DocumentError: no such file, not UTF-8, another suffix, not well-formed, or nested without end.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a byte order mark
     except OSError as error:
         raise DocumentError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DocumentError("is not UTF-8 text") from error
-    if path.suffix == ".toml":
-        return _read_toml(text)
-    if path.suffix in (".yaml", ".yml"):
-        return _read_yaml(text)
-    raise DocumentError("must be named .toml, .yaml or .yml")
+    readers = {".toml": _read_toml, ".yaml": _read_yaml, ".yml": _read_yaml}
+    if path.suffix not in readers:
+        raise DocumentError("must be named .toml, .yaml or .yml")
+    try:
+        return readers[path.suffix](text)
+    except RecursionError as error:
+        raise DocumentError("is nested too deeply") from error
 
 
 def _read_toml(text: str) -> Document:
@@ -65,9 +67,13 @@ def _read_toml(text: str) -> Document:
         message = str(error).partition(" (at")[0]
         last = text.count("\n") + 1
         raise DocumentError(f"is not TOML: {message}", int(place[1]) if place else last) from error
+    except ValueError as error:  # Python reads no integer of thousands of digits
+        line = next((n for n, line in enumerate(text.split("\n"), start=1) if _LONG_NUMBER.search(line)), 1)
+        raise DocumentError("has a number that is too long", line) from error
     return Document(text, values, _toml_lines(text))
 
 
+_LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
 _TABLE: Final = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY_PART: Final = r"(?:[A-Za-z0-9_-]+|\"(?:[^\"\\]|\\.)*\"|'[^']*')"
 _KEY: Final = re.compile(rf"\s*({_KEY_PART}(?:\s*\.\s*{_KEY_PART})*)\s*=")
@@ -152,6 +158,8 @@ def _yaml_value(node: Any, at: Path_, lines: dict[Path_, int]) -> object:
     if node.id == "mapping":
         found: dict[str, object] = {}
         for key, value in node.value:
+            if key.id != "scalar":
+                raise DocumentError("a name must be a plain text", key.start_mark.line + 1)
             name = str(key.value)
             if name in found:
                 raise DocumentError(f"{name} stands twice in one mapping", key.start_mark.line + 1)

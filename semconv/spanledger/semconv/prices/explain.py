@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.money import CONTEXT, text
@@ -28,11 +28,33 @@ WHY: Final = {
 }
 
 
+class Part(NamedTuple):
+    """What one class or count of a call cost. ``quantity`` and ``rate`` are ``None`` where the rates are not known."""
+
+    name: str
+    quantity: int | None
+    rate: Rate | None
+    amount: Decimal
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return f"{self.name}: ${text(self.amount)}"
+        each = f"${text(self.rate.amount)} / {self.rate.per:,} {unit_of(self.name)}"
+        if self.quantity is None:
+            return f"{self.name}: any quantity x $0 = $0"
+        return f"{self.name}: {self.quantity:,} x {each} = ${text(self.amount)}"
+
+
+def parts(cost: Cost, snapshot: RateSnapshot | None) -> list[Part]:
+    """A cost class by class, in the order in which it was added up."""
+    return [_part(name, amount, snapshot) for name, amount in cost.by_class.items()]
+
+
 def lines(cost: Cost, snapshot: RateSnapshot | None) -> list[str]:
     """The arithmetic of a cost: one line per class, then the sum, the bounds, the doubts, the source of the rates."""
     if cost.status is CostStatus.UNPRICED or cost.total is None:
         return [f"unpriced: {WHY.get(cost.reason, cost.reason)}"]
-    found = [_product(name, amount, snapshot) for name, amount in cost.by_class.items()]
+    found = [str(part) for part in parts(cost, snapshot)]
     found.append(f"total = ${text(cost.total)} ({cost.status.value})")
     if cost.status is CostStatus.BOUNDED:
         high = "unknown" if cost.high is None else f"${text(cost.high)}"
@@ -45,17 +67,16 @@ def lines(cost: Cost, snapshot: RateSnapshot | None) -> list[str]:
     return found
 
 
-def _product(name: str, amount: Decimal, snapshot: RateSnapshot | None) -> str:
+def _part(name: str, amount: Decimal, snapshot: RateSnapshot | None) -> Part:
     rate = _rate(name, snapshot)
     if rate is None:
-        return f"{name}: ${text(amount)}"
+        return Part(name, None, None, amount)
     if name == "requests":
-        return f"{name}: 1 x ${text(rate.amount)} / {rate.per:,} requests = ${text(amount)}"
+        return Part(name, 1, rate, amount)
     if not rate.amount:
-        return f"{name}: any quantity x $0 = $0"
+        return Part(name, None, rate, amount)
     quantity = CONTEXT.divide(CONTEXT.multiply(amount, Decimal(rate.per)), rate.amount)
-    count = int(quantity.to_integral_value())
-    return f"{name}: {count:,} x ${text(rate.amount)} / {rate.per:,} {unit_of(name)} = ${text(amount)}"
+    return Part(name, int(quantity.to_integral_value()), rate, amount)
 
 
 def _rate(name: str, snapshot: RateSnapshot | None) -> Rate | None:

@@ -59,10 +59,15 @@ class Scope:
         return (self.valid_from is None or self.valid_from <= day) and (self.valid_to is None or day < self.valid_to)
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, int]:
-        """The more specific rule wins: by project, organisation, exact model, longer pattern."""
-        is_exact = not set("*?[") & set(self.model)
-        return (bool(self.project), bool(self.org), is_exact, len(self.model.replace("*", "")))
+    def is_one_name(self) -> bool:
+        """Whether it is about one name, not a pattern."""
+        return not set("*?[") & set(self.model)
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int, bool]:
+        """The more specific rule wins: by project, organisation, exact model, longer pattern, provider."""
+        length = len(self.model.replace("*", ""))
+        return bool(self.project), bool(self.org), self.is_one_name, length, bool(self.provider)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ from spanledger.semconv.prices.overrides import (
     Discount,
     ExchangeRate,
     Overrides,
+    Rule,
     Scope,
 )
 from spanledger.semconv.prices.rates import Rate
@@ -54,6 +56,11 @@ _SECTIONS: Final = (
     "bedrock_profiles",
 )
 _SCOPE_FIELDS: Final = ("provider", "model", "org", "project", "from", "until")
+_DECIMALS: Final = 18
+_TOO_LARGE: Final = Decimal(10) ** 12
+_FIRST_DAY: Final = date(1970, 1, 1)
+_LAST_DAY: Final = date(2149, 6, 5)
+"""What the ledger's columns for rates and days can hold: a day before is "since ever", one after is "for ever"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +115,17 @@ class _Reader:
             if name not in _SECTIONS:
                 self.report((name,), name, "unknown section" + _meant(name, _SECTIONS))
         exchange = self.each("fx", self.exchange)
+        self.no_twins("fx", exchange, lambda rate: (rate.currency, rate.valid_from), "the currency has a rate")
         aliases = self.each("aliases", self.alias)
+        self.no_twins("aliases", aliases, _calls)
         for section, provider in (("azure_deployments", "azure_openai"), ("bedrock_profiles", "aws_bedrock")):
             aliases += self.pairs(section, provider)
         rates = self.each("rates", lambda table: self.rates(table, exchange))
         commitments = self.each("commitments", lambda table: self.commitment(table, exchange))
         discounts = self.each("discounts", self.discount)
-        self.no_twins("discounts", discounts, lambda rule: (rule.scope, rule.classes))
-        self.no_twins("rates", rates, lambda rule: (rule.scope, rule.service_tier, rule.is_batch, rule.prompt_over))
+        self.no_twins("discounts", discounts, lambda rule: (_calls(rule), rule.classes))
+        self.no_twins("rates", rates, lambda rule: (_calls(rule), rule.service_tier, rule.is_batch, rule.prompt_over))
+        self.no_twins("commitments", commitments, _calls)
         if self.problems:
             return None
         return Overrides(
@@ -157,23 +167,31 @@ class _Reader:
             self.report((section,), section, f"must be a table of name = model: write [{section}]")
             return []
         found: list[Alias] = []
+        lines: dict[str, int] = {}
         for name, model in cast("dict[str, object]", entries).items():
             if not isinstance(model, str) or not model.strip():
                 self.report((section, name), name, "must be the name of a model in quotes")
                 continue
+            first = lines.setdefault(name.lower(), self.document.line((section, name)))
+            if first != self.document.line((section, name)):
+                self.report((section, name), name, f"stands in line {first} already (case does not matter)")
             found.append(Alias(scope=Scope(provider=provider, model=name), model=model.strip()))
         return found
 
-    def no_twins(self, section: str, rules: Sequence[T], identity: Callable[[T], object]) -> None:
+    def no_twins(
+        self,
+        section: str,
+        rules: Sequence[T],
+        identity: Callable[[T], object],
+        problem: str = "the same calls have a rule of the same kind",
+    ) -> None:
         """Two rules for the same calls and days contradict each other: which one is meant?"""
         seen: dict[object, int] = {}
         for index, rule in enumerate(rules):
             key = identity(rule)
             if key in seen:
                 first = self.document.line((section, seen[key]))
-                self.report(
-                    (section, index), section, f"the same calls have a rule of the same kind in line {first} already"
-                )
+                self.report((section, index), section, f"{problem} in line {first} already")
             seen.setdefault(key, index)
 
     def discount(self, table: _Table) -> Discount | None:
@@ -182,14 +200,17 @@ class _Reader:
         if percent is not None and percent > 100:
             table.report("percent", "must be at most 100 (a surcharge is negative)")
         classes = frozenset(filter(None, (table.token_class("classes", word) for word in table.texts("classes"))))
+        if table.values.get("classes") == []:
+            table.report("classes", "names no class; leave it out to mean all")
         if scope is None or percent is None:
             return None
         return Discount(scope=scope, percent=percent, name=name, classes=classes)
 
     def rates(self, table: _Table, exchange: Sequence[ExchangeRate]) -> ContractRates | None:
         name, scope = table.text("name"), table.scope(model_required=True)
+        before = len(self.problems)
         rates = table.rates()
-        if not rates and not any(unit in table.values for unit in PER):
+        if not rates and len(self.problems) == before:
             table.report("per_million", "no rate at all: write per_million = { input = ..., output = ... }")
         currency = table.currency(exchange, scope)
         tier = names.tier(table.text("service_tier"))
@@ -226,6 +247,8 @@ class _Reader:
         monthly = table.number("monthly", required=True, least=Decimal(0))
         currency = table.currency(exchange, scope)
         units = table.number("units")
+        if units is not None and (units <= 0 or units != units.to_integral_value()):
+            table.report("units", "must be a number of units")
         if scope is None or monthly is None:
             return None
         return Commitment(
@@ -235,9 +258,13 @@ class _Reader:
     def exchange(self, table: _Table) -> ExchangeRate | None:
         currency = table.text("currency", required=True).upper()
         usd = table.number("usd", required=True)
+        if currency == USD:
+            table.report("currency", "the US dollar has no exchange rate to itself")
         if usd is not None and usd <= 0:
             table.report("usd", "must be what one unit of the currency is worth in US dollars")
         start = table.day("from")
+        if start and not _FIRST_DAY <= start <= _LAST_DAY:
+            table.report("from", f"must be a day from {_FIRST_DAY} to {_LAST_DAY}")
         if not currency or usd is None:
             return None
         return ExchangeRate(currency=currency, usd=usd, valid_from=start)
@@ -310,21 +337,25 @@ class _Table:
         if least is not None and amount < least:
             self.report(name, f"must not be below {least}")
             return None
+        if abs(amount) >= _TOO_LARGE:
+            self.report(name, "is too large")
+            return None
+        if amount != amount.quantize(Decimal(1).scaleb(-_DECIMALS), context=money.CONTEXT):
+            self.report(name, f"has more than {_DECIMALS} digits behind the point")
+            return None
         return amount
 
     def day(self, name: str) -> date | None:
         value = self.get(name)
         if value is None:
             return None
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return value
+        day = value if isinstance(value, date) and not isinstance(value, datetime) else None
         if isinstance(value, str):
-            try:
-                return date.fromisoformat(value.strip())
-            except ValueError:
-                pass
-        self.report(name, "must be a day like 2026-01-31 (days are UTC)")
-        return None
+            with suppress(ValueError):
+                day = date.fromisoformat(value.strip())
+        if day is None:
+            self.report(name, "must be a day like 2026-01-31 (days are UTC)")
+        return day
 
     def provider(self, name: str) -> str:
         """A biller's word; common spellings are understood, a misspelt one is refused."""
@@ -347,6 +378,10 @@ class _Table:
         org, project = self.text("org"), self.text("project")
         if start and last and last < start:
             self.report("until", f"must not be before from ({start})")
+        if start and start > _LAST_DAY:
+            self.report("from", f"must not be after {_LAST_DAY}")
+        if last and last < _FIRST_DAY:
+            self.report("until", f"must not be before {_FIRST_DAY}")
         if "provider" not in self.values and "model" not in self.values and not model_required:
             self.report("provider", "is missing: a rule names a provider or a model")
         if len(self.reader.problems) > before:
@@ -356,8 +391,8 @@ class _Table:
             model=model or "*",
             org=org,
             project=project,
-            valid_from=start,
-            valid_to=last + timedelta(days=1) if last else None,
+            valid_from=start if start and start >= _FIRST_DAY else None,
+            valid_to=last + timedelta(days=1) if last and last < _LAST_DAY else None,
         )
 
     def currency(self, exchange: Sequence[ExchangeRate], scope: Scope | None) -> str:
@@ -398,6 +433,11 @@ class _Table:
                         at.report(word, f"{name} has a rate already")
                     found[name] = Rate(exact, per)
         return found
+
+
+def _calls(rule: Rule) -> Scope:
+    """For which calls a rule is, however its model is spelt."""
+    return replace(rule.scope, model=rule.scope.model.lower())
 
 
 def _meant(word: str, known: Sequence[str]) -> str:

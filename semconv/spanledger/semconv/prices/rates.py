@@ -44,6 +44,14 @@ class Rate:
         each = self.each
         return None if _is_endless(each) else each
 
+    def storable(self) -> Rate:
+        """The rate with the 18 digits behind the point that the table of prices keeps, rounded half-even.
+
+        A discount or an exchange rate with many digits gives more; what priced a call must be what can be read back.
+        """
+        rounded = self.amount.quantize(_EIGHTEEN, context=CONTEXT)
+        return self if rounded == self.amount else Rate(rounded, self.per)
+
     @property
     def each(self) -> Decimal:
         """Dollars for one unit."""

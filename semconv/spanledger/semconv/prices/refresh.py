@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from spanledger.semconv.prices.base import BaseBook
 from spanledger.semconv.prices.book import PriceBook
+from spanledger.semconv.prices.genai.bundled import from_objects
 
 DATA_URL: Final = "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
 """Where genai-prices publishes its data (the address that the package itself refreshes from)."""
@@ -51,7 +52,7 @@ def parse_base(content: bytes, bundled: BaseBook | None = None) -> BaseBook:
         providers = _providers_from_raw(entries)
     except ValueError as error:
         raise RefreshError(f"the price data has another format: {str(error).splitlines()[0]}") from error
-    base = BaseBook(providers, f"data-{hashlib.sha256(content).hexdigest()[:12]}")
+    base = BaseBook(list(from_objects(providers)), f"data-{hashlib.sha256(content).hexdigest()[:12]}")
     if bundled is not None:
         _check(base, bundled)
     return base

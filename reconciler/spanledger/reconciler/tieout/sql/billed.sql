@@ -17,12 +17,12 @@ SELECT
     if(countIf(line.quantity IS NULL) = 0, sum(line.quantity), NULL) AS quantity,
     sum(line.amount_usd) AS amount_usd,
     countIf(line.amount IS NOT NULL AND line.amount_usd IS NULL) AS without_rate,
-    any(line.currency) AS currency,
+    line.currency AS currency,
     count() AS lines,
     min(line.is_final) AS is_final,
     arraySlice(arraySort(groupUniqArray(line.source_id)), 1, 20) AS source_ids
 FROM spanledger.bill_lines_detail AS line
 WHERE org_id = {org:String} AND connection = {connection:String} AND charge != 'memo'
   AND period_start < {until:DateTime64(3, 'UTC')} AND period_end > {since:DateTime64(3, 'UTC')}
-GROUP BY day, days, kind, charge, provider, model, token_class, api_key, project, workspace, service_tier, is_batch, line_item
+GROUP BY day, days, kind, charge, provider, model, token_class, api_key, project, workspace, service_tier, is_batch, line_item, currency
 ORDER BY ALL
