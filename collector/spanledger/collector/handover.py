@@ -132,7 +132,11 @@ class Handover:
             try:
                 if first < end or part_links:
                     self._ingest(batch.observations[first:end], part_links)
-                    succeeded = True
+                    if not succeeded:
+                        succeeded = True
+                        # What failed until now may have met a store that took nothing: all of that once more.
+                        todo += [(index, index + 1) for index, _ in poison]
+                        poison.clear()
             except _DATA_ERRORS as error:
                 if end - first > 1:
                     middle = (first + end) // 2

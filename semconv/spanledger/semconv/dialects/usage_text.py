@@ -109,8 +109,10 @@ def _learn(text: str, found: Found, parse: _Parse) -> _Layout | None:
                 return None  # an amount, or a count that may be a whole number the next time; as Python text it is none
         else:
             names.append((at, number[0].encode()))
+    if parse is not from_python_text and '"cost"' in text:
+        return None  # an amount that is a whole number this time
     told = parse(marked + text[last:])
-    if told is None or (told.cost, told.counts.keys()) != (None, found.counts.keys()):
+    if told is None or told.counts.keys() != found.counts.keys():
         return None
     counts = [(slot, number - _FIRST_PLACE) for slot, number in told.counts.items() if number]
     if any(at not in places for _, at in counts):

@@ -54,9 +54,26 @@ def read(path: Path) -> Document:
     if path.suffix not in readers:
         raise DocumentError("must be named .toml, .yaml or .yml")
     try:
-        return readers[path.suffix](text)
+        document = readers[path.suffix](text)
     except RecursionError as error:
         raise DocumentError("is nested too deeply") from error
+    if _is_deeper(document.values, _MAX_DEPTH):
+        raise DocumentError("is nested too deeply")
+    return document
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether a value nests more than so many mappings and lists; how deep parsers go, others in the process decide."""
+    level = [value]
+    for _ in range(depth):
+        level = [inner for outer in level for inner in _members(outer)]
+    return any(_members(inner) for inner in level)
+
+
+def _members(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(cast("dict[str, object]", value).values())
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _read_toml(text: str) -> Document:
@@ -73,6 +90,7 @@ def _read_toml(text: str) -> Document:
     return Document(text, values, _toml_lines(text))
 
 
+_MAX_DEPTH: Final = 32
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
 _TABLE: Final = re.compile(r"\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY_PART: Final = r"(?:[A-Za-z0-9_-]+|\"(?:[^\"\\]|\\.)*\"|'[^']*')"
@@ -155,6 +173,8 @@ def _read_yaml(text: str) -> Document:
 def _yaml_value(node: Any, at: Path_, lines: dict[Path_, int]) -> object:
     """A node's value; scalars by YAML's core tags, numbers exact."""
     lines.setdefault(at, node.start_mark.line + 1)
+    if len(at) > _MAX_DEPTH:  # an anchor may be inside itself
+        raise DocumentError("is nested too deeply")
     if node.id == "mapping":
         found: dict[str, object] = {}
         for key, value in node.value:
