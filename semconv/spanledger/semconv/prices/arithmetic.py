@@ -154,7 +154,7 @@ def _bounds(
         if tariff.doubt_below:
             low = ZERO
         if tariff.doubt_above:
-            high = None
+            high = None if high is None or tariff.at_most is None else _multiply(high, tariff.at_most)
     if usage.estimated:
         found.append(reasons.ESTIMATED_USAGE)
         low, high = ZERO, None

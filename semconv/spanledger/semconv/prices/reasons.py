@@ -29,6 +29,9 @@ SERVICE_TIER: Final = "service_tier"
 BATCH: Final = "batch"
 """No batch rate is known: priced at the standard rate."""
 
+INFERENCE_GEO: Final = "inference_geo"
+"""It is not known whether keeping inference to a place costs extra here: priced without."""
+
 
 def join(*reasons: str) -> str:
     """One text of the reasons that are not empty, in the given order, each once."""
