@@ -367,14 +367,23 @@ def test_what_the_provider_fetched(on: Any, clients: Any, provider: Any, reply: 
     assert on.attributes()["spanledger.cost.total"] == "0.030035"
 
 
-def test_iterations_of_other_models_are_noted(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "note", "count", "reason", "low"),
+    [
+        ("advisor_message", "advisor_not_counted", "advisor_messages", "no_rate", None),
+        ("fallback_message", "fallback_model:claude-opus-4-5", "fallback_messages", "other_model", "0"),
+    ],
+)
+def test_what_other_models_cost_is_open(
+    on: Any, clients: Any, provider: Any, reply: Any, kind: str, note: str, count: str, reason: str, low: str | None
+) -> None:
     told = {"input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
-    iterations = [
-        {"type": "message", **told},
-        {"type": "advisor_message", "model": "claude-opus-4-5", **told},
-        {"type": "fallback_message", "model": "claude-sonnet-4-5", **told},
-    ]
+    iterations = [{"type": "message", **told}, {"type": kind, "model": "claude-opus-4-5", **told}]
     provider.replies.append(reply(message(usage={**MESSAGE_USAGE, "iterations": iterations})))
     clients.anthropic().beta.messages.create(**REQUEST)
-    assert on.usage() == MESSAGE_CLASSES
-    assert on.attributes()["spanledger.notes"] == ("advisor_not_counted", "fallback_model:claude-sonnet-4-5")
+    assert on.usage() == {**MESSAGE_CLASSES, f"count.{count}": 1}
+    attributes = on.attributes()
+    assert attributes["spanledger.notes"] == (note,)
+    assert (attributes["spanledger.cost.status"], attributes["spanledger.cost.reason"]) == ("bounded", reason)
+    assert "spanledger.cost.high" not in attributes
+    assert attributes["spanledger.cost.low"] == (low or attributes["spanledger.cost.total"])

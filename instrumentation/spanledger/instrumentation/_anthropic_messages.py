@@ -16,7 +16,7 @@ from spanledger.instrumentation._reading import fields, integer, items, size, sn
 from spanledger.instrumentation._requests import copy_fields
 from spanledger.semconv import gen_ai
 from spanledger.semconv.observation import ToolCall
-from spanledger.semconv.usage import Usage, known_sum
+from spanledger.semconv.usage import OTHER_MODELS, Usage, known_sum
 
 _REQUEST: Final = (
     ("max_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
@@ -87,21 +87,25 @@ def _read_usage(answer: Answer) -> Counted:
         return Counted(usage=Usage(partial=answer.is_partial))
     counted = _classes(usage)
     notes: list[str] = []
+    uncounted: dict[str, int] = {}
     for iteration in items(usage.get("iterations")):
         known = fields(iteration)
         if known.get("type") == "compaction":
             # Billed, and left out of the totals (docs.anthropic.com, context compaction).
             counted = {name: known_sum(count, _classes(known).get(name)) for name, count in counted.items()}
         elif known.get("type") == "advisor_message":
-            notes.append("advisor_not_counted")  # another model's tokens, at that model's rates
+            # Another model's tokens, at that model's rates: without a rate here the cost has no upper bound.
+            notes.append("advisor_not_counted")
+            uncounted["advisor_messages"] = uncounted.get("advisor_messages", 0) + 1
         elif known.get("type") == "fallback_message":
             # The totals hold the tokens of the model that declined as well, which has rates of its own.
             notes.append(f"fallback_model:{text(known.get('model'))[:60]}")
+            uncounted[OTHER_MODELS] = uncounted.get(OTHER_MODELS, 0) + 1
     used = fields(usage.get("server_tool_use"))
     counts = {name: count for told, name in _BILLED_PER_USE if (count := integer(used.get(told)))}
     classes: dict[str, Any] = dict(counted)
     return Counted(
-        usage=Usage(counts=counts, partial=answer.is_partial, **classes),
+        usage=Usage(counts=counts | uncounted, partial=answer.is_partial, **classes),
         notes=tuple(notes),
     )
 
