@@ -137,6 +137,42 @@ def test_rates_are_shown(store: Store, capsys: pytest.CaptureFixture[str]):
     assert ("cache_read", "0.075") in {(r["class"], r["usd"]) for r in json.loads(out) if r["model"] == "gpt-4o-mini"}
 
 
+def test_a_dearer_place_of_inference_goes_all_the_way(store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    claude = {
+        "org": "placed",
+        "model": "claude-opus-5",
+        "provider": "anthropic",
+        "usage": Usage(input_uncached=1_000, output_text=100),
+    }
+    ignored = D("0.0075")
+    store.ingest(
+        call(31, **claude, inference_geo="us", claimed_cost_usd=ignored),
+        call(32, **claude, inference_geo="global"),
+        call(33, **claude | {"provider": "google_vertex"}, server_address="us-east5-aiplatform.googleapis.com"),
+    )
+    costs = "SELECT cost_usd, cost_status FROM spanledger.call_costs WHERE org_id = 'placed' ORDER BY started_at"
+    # 1,000 x 5 + 100 x 25 USD a million, a tenth more in the United States
+    assert store.rows(costs)[:2] == [(D("0.00825"), "list"), (ignored, "list")]
+    ((call_id, geo),) = store.rows(
+        "SELECT call_id, inference_geo FROM spanledger.call_costs WHERE org_id = 'placed' AND claimed_cost_usd > 0"
+    )
+    assert geo == "us"
+    _, out, _ = spanledger(store, capsys, "prices", "explain", str(call_id), "--org", "placed")
+    assert "input_uncached: 1,000 x $5.5 / 1,000,000 tokens = $0.0055" in out
+    assert "inference_geo us" in out
+    # the third call was recorded without its place, as before places were read: pricing anew reads it off the host
+    assert store.rows(costs)[2] == (ignored, "bounded")
+    reprice = ["reprice", "--since", "2026-09-03", "--until", "2026-09-03", "--org", "placed", "--json"]
+    code, out, _ = spanledger(store, capsys, *reprice)
+    assert code == 0
+    assert [(row["provider"], row["calls"], row["new_usd"]) for row in json.loads(out)] == [
+        ("google_vertex", 1, "0.00825")
+    ]
+    assert store.rows(costs) == [(D("0.00825"), "list"), (ignored, "list"), (D("0.00825"), "list")]
+    _, out, _ = spanledger(store, capsys, "prices", "audit", "--org", "placed", "--json")
+    assert [row["because"] for row in json.loads(out)] == ["the place of inference ignored"]
+
+
 def test_a_provider_may_be_spelt_as_spans_spell_it(store: Store, capsys: pytest.CaptureFixture[str]):
     code, out, _ = spanledger(store, capsys, "prices", "show", "gpt-4o-mini", "--provider", "azure.ai.openai", "--json")
     assert code == 0

@@ -150,7 +150,29 @@ def test_thinking_searches_and_fast_mode(on: Any, clients: Any, provider: Any, r
     counts = {"count.web_searches": 3, "count.web_fetches": 1}
     assert on.usage() == {**MESSAGE_CLASSES, "output_text": 20, "reasoning": 100, **counts}
     assert on.attributes()["spanledger.service_tier"] == "fast"
-    assert on.attributes()["spanledger.notes"] == ("inference_geo:us",)
+    assert on.attributes()["spanledger.inference_geo"] == "us"
+    assert "spanledger.notes" not in on.attributes()
+
+
+@pytest.mark.parametrize(("told", "cost"), [("us", "0.0022"), ("global", "0.002"), ("not_available", "0.002")])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+def test_inference_kept_to_a_place(
+    on: Any, clients: Any, provider: Any, reply: Any, told: str, cost: str, streams: bool
+) -> None:
+    usage = {"input_tokens": 100, "output_tokens": 60, "inference_geo": told}
+    request = {**REQUEST, "model": "claude-opus-5"}
+    if streams:
+        events = message_events(usage={"output_tokens": 60})
+        events[0]["message"] |= {"model": "claude-opus-5", "usage": {**usage, "output_tokens": 1}}
+        provider.replies.append(reply(events=events))
+        list(clients.anthropic().messages.create(**request, stream=True))
+    else:
+        provider.replies.append(reply(message(usage=usage, model="claude-opus-5")))
+        clients.anthropic().messages.create(**request)
+    # (100 x 5 + 60 x 25) USD a million, and a tenth more in the United States
+    assert on.attributes()["spanledger.cost.total"] == cost
+    assert on.attributes()["spanledger.cost.status"] == "list"
+    assert on.attributes().get("spanledger.inference_geo") == (None if told == "not_available" else told)
 
 
 def test_tools(on: Any, clients: Any, style: Any, provider: Any, reply: Any) -> None:
@@ -345,14 +367,23 @@ def test_what_the_provider_fetched(on: Any, clients: Any, provider: Any, reply: 
     assert on.attributes()["spanledger.cost.total"] == "0.030035"
 
 
-def test_iterations_of_other_models_are_noted(on: Any, clients: Any, provider: Any, reply: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "note", "count", "reason", "low"),
+    [
+        ("advisor_message", "advisor_not_counted", "advisor_messages", "no_rate", None),
+        ("fallback_message", "fallback_model:claude-opus-4-5", "fallback_messages", "other_model", "0"),
+    ],
+)
+def test_what_other_models_cost_is_open(
+    on: Any, clients: Any, provider: Any, reply: Any, kind: str, note: str, count: str, reason: str, low: str | None
+) -> None:
     told = {"input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
-    iterations = [
-        {"type": "message", **told},
-        {"type": "advisor_message", "model": "claude-opus-4-5", **told},
-        {"type": "fallback_message", "model": "claude-sonnet-4-5", **told},
-    ]
+    iterations = [{"type": "message", **told}, {"type": kind, "model": "claude-opus-4-5", **told}]
     provider.replies.append(reply(message(usage={**MESSAGE_USAGE, "iterations": iterations})))
     clients.anthropic().beta.messages.create(**REQUEST)
-    assert on.usage() == MESSAGE_CLASSES
-    assert on.attributes()["spanledger.notes"] == ("advisor_not_counted", "fallback_model:claude-sonnet-4-5")
+    assert on.usage() == {**MESSAGE_CLASSES, f"count.{count}": 1}
+    attributes = on.attributes()
+    assert attributes["spanledger.notes"] == (note,)
+    assert (attributes["spanledger.cost.status"], attributes["spanledger.cost.reason"]) == ("bounded", reason)
+    assert "spanledger.cost.high" not in attributes
+    assert attributes["spanledger.cost.low"] == (low or attributes["spanledger.cost.total"])

@@ -247,5 +247,8 @@ def test_tools_whose_price_answers_do_not_tell(on: Any, clients: Any, provider: 
     ]
     provider.replies.append(reply(response(output=used)))
     clients.openai().responses.create(**REQUEST)
-    assert on.usage() == RESPONSE_CLASSES
+    counts = {"count.image_tool_calls": 1, "count.code_interpreter_uses": 1}
+    assert on.usage() == {**RESPONSE_CLASSES, **counts}
+    cost = {name: on.attributes().get(f"spanledger.cost.{name}") for name in ("status", "reason", "high")}
+    assert cost == {"status": "bounded", "reason": "no_rate", "high": None}, "never as if the tools were free"
     assert on.attributes()["spanledger.notes"] == ("image_tool_not_counted", "code_interpreter_not_counted")

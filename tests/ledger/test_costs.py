@@ -52,6 +52,7 @@ def observations(draw: st.DrawFn) -> Observation:
         request_model=draw(st.sampled_from([model, "alias"])),
         response_model=draw(st.sampled_from([model, ""])),
         service_tier=draw(st.sampled_from(["", "", "flex", "priority"])),
+        inference_geo=draw(st.sampled_from(["", "", "global", "us"])),
         is_batch=draw(st.booleans()),
         started_ns=draw(st.sampled_from([T0, T0 - 300 * 86_400 * 10**9, 5])),
         ended_ns=T0,

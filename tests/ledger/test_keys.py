@@ -59,6 +59,7 @@ CHANGES = {
     "ended_ns": T0 + 2, "ttft_ns": 0, "provider": "x", "operation": "x", "request_model": "x", "response_model": "x",
     "response_id": "x", "request_id": "x", "usage": Usage(input_uncached=0), "status": "error", "error_type": "x",
     "http_status": 0, "stop_reason": "x", "is_stream": False, "is_batch": True, "batch_id": "x", "service_tier": "x",
+    "inference_geo": "x",
     "max_output_tokens": 0, "exact_cost_usd": Decimal(0), "claimed_cost_usd": Decimal(0), "claimed_price_id": "x",
     "session_id": "x", "user_id": "x", "team_id": "x", "feature": "x", "labels": {"a": "b"}, "service_name": "x",
     "environment": "x", "server_address": "x", "api_key_fingerprint": "x", "organization": "x", "project": "x",

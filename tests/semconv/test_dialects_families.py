@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,68 @@ START, END = 1_795_000_000_000_000_000, 1_795_000_002_000_000_000
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini", "gen_ai.provider.name": "openai"}
 USAGE = {"gen_ai.usage.input_tokens": 3000, "gen_ai.usage.output_tokens": 300}
 CACHED = {**USAGE, "gen_ai.usage.cache_read.input_tokens": 2000, "gen_ai.usage.cache_creation.input_tokens": 700}
+
+
+# --- where inference ran
+
+
+@pytest.mark.parametrize(("told", "place"), [("us", "us"), ("global", "global"), ("not_available", "")])
+def test_the_place_of_inference_is_read_where_emitters_keep_the_usage_document(
+    emitted: Any, told: str, place: str
+) -> None:
+    usage = {"input_tokens": 9, "cache_read_input_tokens": 0, "output_tokens": 3, "inference_geo": told}
+    chat = {**CHAT, "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-opus-5"}
+    spans = [
+        ("spanledger", {**chat, "spanledger.inference_geo": told}),
+        (
+            "ai",
+            {
+                "ai.operationId": "ai.generateText.doGenerate",
+                "ai.model.provider": "anthropic.messages",
+                "ai.model.id": "claude-opus-5",
+                "ai.response.providerMetadata": json.dumps({"anthropic": {"usage": usage}}),
+            },
+        ),
+        (
+            "litellm",
+            {
+                "llm.anthropic.id": "msg_0123456789",
+                "llm.anthropic.model": "claude-opus-5",
+                "llm.anthropic.usage": str(usage),
+            },
+        ),
+        ("logfire", {**chat, **USAGE, "gen_ai.usage.raw": json.dumps(usage)}),
+        (
+            "openinference.instrumentation.anthropic",
+            {
+                "openinference.span.kind": "LLM",
+                "llm.provider": "anthropic",
+                "llm.model_name": "claude-opus-5",
+                "llm.token_count.prompt": 9,
+                "output.value": json.dumps({"id": "msg_0123456789", "usage": usage}, separators=(",", ":")),
+            },
+        ),
+    ]
+    for scope, attributes in [*spans, *spans]:  # the second time the layout of the text is known
+        read = emitted.span(scope, attributes)
+        assert read is not None, scope
+        assert read.inference_geo == place, scope
+
+
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("us-east5-aiplatform.googleapis.com", "us-east5"),
+        ("https://aiplatform.googleapis.com/v1/projects/p", "global"),
+        ("aiplatform.eu.rep.googleapis.com", "eu"),
+        ("europe-west1-aiplatform.mtls.googleapis.com", "europe-west1"),
+        ("10.0.0.7", ""),
+    ],
+)
+def test_the_host_of_vertex_names_the_place(emitted: Any, host: str, place: str) -> None:
+    attributes = {**CHAT, **USAGE, "gen_ai.provider.name": "gcp.vertex_ai", "server.address": host}
+    read = emitted.span("anyone", {**attributes, "gen_ai.request.model": "claude-opus-5@20260101"})
+    assert (read.provider, read.inference_geo) == ("google_vertex", place)
 
 
 # --- families with their own names

@@ -247,3 +247,30 @@ def test_unknown_classes_contribute_nothing(book: PriceBook) -> None:
 def test_the_request_model_serves_where_the_response_model_is_unknown(book: PriceBook) -> None:
     cost = book.price(GPT_4O, provider="openai", model="gpt-4o-internal-7", request_model="gpt-4o", at_ns=NOVEMBER)
     assert (cost.status, cost.total) == (CostStatus.LIST, STANDARD)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "place", "high"),
+    [
+        ("google_vertex", "claude-opus-4-5", "", "1.1"),  # the endpoint is not known, and regional ones cost more
+        ("anthropic", "claude-opus-4-5", "us", "1.1"),  # an older model, of which Anthropic does not say it
+        ("anthropic", "claude-opus-4-6", "eu", None),  # a place whose price nobody knows
+    ],
+)
+def test_where_it_is_not_known_whether_the_place_costs_extra_both_prices_are_bounds(
+    book: PriceBook, provider: str, model: str, place: str, high: str | None
+) -> None:
+    usage = Usage(input_uncached=1_000, output_text=10)
+    cost = book.price(usage, provider=provider, model=model, at_ns=NOVEMBER, inference_geo=place)
+    known = mtok("5", 1_000) + mtok("25", 10)
+    assert bounds(cost) == (known, known, None if high is None else known * Decimal(high))
+    assert cost.reason == "inference_geo"
+
+
+def test_doubts_about_tier_and_place_add_up(book: PriceBook) -> None:
+    usage = Usage(input_uncached=1_000, output_text=10)
+    known = mtok("5", 1_000) + mtok("25", 10)
+    for tier, low, high in (("flex", Decimal(0), known * Decimal("1.1")), ("priority", known, None)):
+        cost = book.price(usage, provider="google_vertex", model="claude-opus-4-5", at_ns=NOVEMBER, service_tier=tier)
+        assert bounds(cost) == (low, known, high)
+        assert cost.reason == "service_tier,inference_geo"

@@ -49,11 +49,12 @@ def call(
     day: str = "2026-11-15",
     tier: str = "",
     batch: bool = False,
+    place: str = "",
     counts: Mapping[str, int] | None = None,
     **tokens: int,
 ) -> tuple[dict[str, object], Usage]:
     asked: dict[str, object] = {"provider": provider, "model": model, "at_ns": at(day), "service_tier": tier}
-    return {**asked, "is_batch": batch}, Usage(**tokens, counts=counts or {})
+    return {**asked, "is_batch": batch, "inference_geo": place}, Usage(**tokens, counts=counts or {})
 
 
 U, R, T = "input_uncached", "cache_read", "output_text"
@@ -354,6 +355,37 @@ GOLDEN = [
         call("anthropic", "claude-sonnet-4-5", input_uncached=1_000, output_text=1, counts={"web_fetch_requests": 2}),
         mtok("3", 1_000) + mtok("15", 1),
     ),
+    # inference kept to the United States: a tenth more on tokens since Claude 4.6, nothing more on searches
+    (
+        call(
+            "anthropic",
+            "claude-opus-4-6",
+            place="us",
+            input_uncached=9,
+            cache_read=8,
+            cache_write_5m=7,
+            output_text=6,
+            counts={"web_searches": 3},
+        ),
+        mtok("5.5", 9) + mtok("0.55", 8) + mtok("6.875", 7) + mtok("27.5", 6) + kilo("10", 3),
+    ),
+    (
+        call("anthropic", "claude-sonnet-5-5", place="us", input_uncached=1_000, cache_write_1h=10, output_text=10),
+        mtok("2.2", 1_000) + mtok("4.4", 10) + mtok("11", 10),
+    ),
+    (
+        call("anthropic", "claude-sonnet-5-5", place="global", input_uncached=1_000, output_text=10),
+        mtok("2", 1_000) + mtok("10", 10),
+    ),
+    (
+        call("anthropic", "claude-opus-5-5", place="us", tier="batch", input_uncached=1_000, output_text=10),
+        mtok("2.2", 1_000) + mtok("11", 10),
+    ),
+    # another reseller's answers may tell a place: its prices are its own
+    (
+        call("aws_bedrock", "us.anthropic.claude-opus-4-6-v1", place="us", input_uncached=1_000, output_text=10),
+        mtok("5.5", 1_000) + mtok("27.5", 10),
+    ),
     # batch and fast mode
     (
         call(
@@ -596,12 +628,44 @@ GOLDEN = [
         mtok("0.3", 1_000) + mtok("2.5", 10),
     ),
     (
-        call("google_vertex", "claude-sonnet-4-5@20250929", input_uncached=1_000, cache_write_1h=10, output_text=10),
+        call(
+            "google_vertex",
+            "claude-sonnet-4-5@20250929",
+            place="global",
+            input_uncached=1_000,
+            cache_write_1h=10,
+            output_text=10,
+        ),
         mtok("3", 1_000) + mtok("6", 10) + mtok("15", 10),
     ),
     (
-        call("google_vertex", "vertex_ai/claude-opus-4-5", input_uncached=1_000, output_text=10),
+        call("google_vertex", "vertex_ai/claude-opus-4-5", place="global", input_uncached=1_000, output_text=10),
         mtok("5", 1_000) + mtok("25", 10),
+    ),
+    # Claude on Vertex's regional and multi-region endpoints: a tenth more since 4.5, and since then only
+    (
+        call("google_vertex", "claude-opus-4-5", place="us-east5", input_uncached=1_000, output_text=10),
+        mtok("5.5", 1_000) + mtok("27.5", 10),
+    ),
+    (
+        call(
+            "google_vertex",
+            "claude-haiku-4-5",
+            place="eu",
+            input_uncached=9,
+            cache_read=8,
+            cache_write_1h=7,
+            reasoning=6,
+        ),
+        mtok("1.1", 9) + mtok("0.11", 8) + mtok("2.2", 7) + mtok("5.5", 6),
+    ),
+    (
+        call("google_vertex", "claude-4-sonnet", place="europe-west1", input_uncached=1_000, output_text=10),
+        mtok("3", 1_000) + mtok("15", 10),
+    ),
+    (
+        call("google_vertex", "gemini-2.5-flash", place="us-central1", input_uncached=1_000, output_text=10),
+        mtok("0.3", 1_000) + mtok("2.5", 10),
     ),
     (
         call("google_vertex", "claude-3-haiku", input_uncached=1_000, cache_write_5m=10, output_text=10),

@@ -75,6 +75,7 @@ def random_calls(base: BaseBook) -> list[Observation]:
                     started_ns=at("2027-03-01") - second * 10**9,
                     usage=usage,
                     org_id="acme",
+                    inference_geo=rng.choice(("", "us", "global")),
                 )
             )
     return found
@@ -105,6 +106,26 @@ def test_half_price_is_half_of_everything(base: BaseBook) -> None:
         assert (ours.total is None) is (listed.total is None)
         if ours.total is not None and listed.total is not None:
             assert ours.total * 2 == listed.total
+
+
+# --- the place of inference
+
+US = {"inference_geo": "us"}
+
+
+def test_a_discount_is_taken_off_the_dearer_rate_of_a_place(book_with: Books) -> None:
+    book = book_with('[[discounts]]\nprovider = "anthropic"\npercent = 10\n')
+    cost = price(book, "anthropic", "claude-opus-5", usage=Usage(input_uncached=1_000, output_text=0), **US)
+    assert (cost.status, cost.total) == (CostStatus.LIST, mtok("4.95", 1_000))  # 5 x 1.1 x 0.9
+    assert cost.price_id in {record.price_id for record in book.records()}
+
+
+def test_agreed_rates_hold_everywhere(book_with: Books) -> None:
+    book = book_with('[[rates]]\nprovider = "anthropic"\nmodel = "claude-*"\nper_million = { input = 4 }\n')
+    used = Usage(input_uncached=1_000, output_text=10)
+    assert price(book, "anthropic", "claude-opus-5", usage=used, **US).total == mtok("4", 1_000) + mtok("27.5", 10)
+    unsure = price(book, "anthropic", "claude-opus-4-5", usage=Usage(input_uncached=1_000, output_text=0), **US)
+    assert (unsure.status, unsure.total) == (CostStatus.LIST, mtok("4", 1_000))
 
 
 # --- discounts

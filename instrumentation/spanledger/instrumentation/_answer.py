@@ -20,6 +20,7 @@ class Answer:
 
     Attributes:
         usage: a copy of the provider's usage document; ``None`` when it sent none.
+        inference_geo: where inference ran, where the answer tells it.
         error_type: set when the provider reports a failure inside an answer with HTTP status 200.
         is_batch: it was computed by a batch job, at batch rates; ``batch_id`` names the job where that is known.
         request_id: the provider's id of the request, where no response header tells it.
@@ -35,6 +36,7 @@ class Answer:
     id: str = ""
     usage: Mapping[str, Any] | None = None
     service_tier: str = ""
+    inference_geo: str = ""
     finish_reasons: tuple[str, ...] = ()
     tool_calls: Sequence[ToolCall] = ()
     error_type: str = ""

@@ -16,7 +16,7 @@ from spanledger.instrumentation._reading import fields, integer, items, size, sn
 from spanledger.instrumentation._requests import copy_fields
 from spanledger.semconv import gen_ai
 from spanledger.semconv.observation import ToolCall
-from spanledger.semconv.usage import Usage, known_sum
+from spanledger.semconv.usage import OTHER_MODELS, Usage, known_sum
 
 _REQUEST: Final = (
     ("max_tokens", gen_ai.GEN_AI_REQUEST_MAX_TOKENS, (int,)),
@@ -31,8 +31,6 @@ _KEYS: Final = (*(key for key, _, _ in _REQUEST), "stop_sequences", "thinking")
 _TOOL_USES: Final = frozenset(["tool_use", "server_tool_use", "mcp_tool_use"])
 _BILLED_PER_USE: Final = (("web_search_requests", "web_searches"), ("web_fetch_requests", "web_fetches"))
 _EVENTS: Final = frozenset(["message_start", "content_block_start", "content_block_stop", "message_delta"])
-_USUAL_REGIONS: Final = frozenset(["", "global", "not_available"])
-"""Where inference costs the list price; elsewhere Anthropic multiplies it."""
 
 
 def _read_request(request: Mapping[str, Any], found: dict[str, Any]) -> None:
@@ -89,24 +87,25 @@ def _read_usage(answer: Answer) -> Counted:
         return Counted(usage=Usage(partial=answer.is_partial))
     counted = _classes(usage)
     notes: list[str] = []
+    uncounted: dict[str, int] = {}
     for iteration in items(usage.get("iterations")):
         known = fields(iteration)
         if known.get("type") == "compaction":
             # Billed, and left out of the totals (docs.anthropic.com, context compaction).
             counted = {name: known_sum(count, _classes(known).get(name)) for name, count in counted.items()}
         elif known.get("type") == "advisor_message":
-            notes.append("advisor_not_counted")  # another model's tokens, at that model's rates
+            # Another model's tokens, at that model's rates: without a rate here the cost has no upper bound.
+            notes.append("advisor_not_counted")
+            uncounted["advisor_messages"] = uncounted.get("advisor_messages", 0) + 1
         elif known.get("type") == "fallback_message":
             # The totals hold the tokens of the model that declined as well, which has rates of its own.
             notes.append(f"fallback_model:{text(known.get('model'))[:60]}")
+            uncounted[OTHER_MODELS] = uncounted.get(OTHER_MODELS, 0) + 1
     used = fields(usage.get("server_tool_use"))
     counts = {name: count for told, name in _BILLED_PER_USE if (count := integer(used.get(told)))}
-    region = text(usage.get("inference_geo"))
-    if region not in _USUAL_REGIONS:
-        notes.append(f"inference_geo:{region[:20]}")
     classes: dict[str, Any] = dict(counted)
     return Counted(
-        usage=Usage(counts=counts, partial=answer.is_partial, **classes),
+        usage=Usage(counts=counts | uncounted, partial=answer.is_partial, **classes),
         notes=tuple(notes),
     )
 
@@ -140,6 +139,12 @@ def _tier(usage: Mapping[str, Any]) -> str:
     return "fast" if usage.get("speed") == "fast" else text(usage.get("service_tier"))
 
 
+def _place(usage: Mapping[str, Any]) -> str:
+    """Where inference ran: a price of its own, too."""
+    told = text(usage.get("inference_geo"))
+    return "" if told == "not_available" else told
+
+
 def _used_tools(content: Any) -> list[ToolCall]:
     found: list[ToolCall] = []
     for block in items(content):
@@ -160,6 +165,7 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
         id=text(response.get("id")),
         usage=usage,
         service_tier=_tier(usage),
+        inference_geo=_place(usage),
         finish_reasons=(reason,) if reason else (),
         tool_calls=_used_tools(response.get("content")),
     )
@@ -232,6 +238,7 @@ class MessageReader:
             id=self._id,
             usage=self._usage,
             service_tier=_tier(self._usage),
+            inference_geo=_place(self._usage),
             finish_reasons=(self._stop_reason,) if self._stop_reason else (),
             tool_calls=self._tools,
             is_partial=is_partial,

@@ -31,6 +31,8 @@ def of_answer(answer: Answer, found: dict[str, Any]) -> None:
         found[gen_ai.GEN_AI_RESPONSE_FINISH_REASONS] = answer.finish_reasons
     if answer.service_tier:
         found[names.SERVICE_TIER] = answer.service_tier
+    if answer.inference_geo:
+        found[names.INFERENCE_GEO] = answer.inference_geo
     if answer.is_batch:
         found[names.IS_BATCH] = True
     if answer.batch_id:

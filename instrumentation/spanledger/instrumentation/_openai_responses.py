@@ -105,11 +105,11 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
     usage = response.get("usage")
     tools: list[ToolCall] = []
     counts: dict[str, int] = {}
-    kinds: set[str] = set()
+    kinds: list[str] = []
     for item in items(response.get("output")):
         known = fields(item)
         kind = text(known.get("type"))
-        kinds.add(kind)
+        kinds.append(kind)
         if kind in _CALLS:
             tools.append(_used_tool(known))
         elif (counted := _BILLED_PER_USE.get(kind)) and _is_billed(known):
@@ -120,6 +120,7 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
         counts.pop("web_searches", None)
         if searches:
             counts["web_searches"] = searches
+    uncounted = _uncounted(kinds, tool_usage)
     status = text(response.get("status"))
     reason = text(fields(response.get("incomplete_details")).get("reason"))
     return Answer(
@@ -130,20 +131,26 @@ def _read_response(response: Mapping[str, Any]) -> Answer:
         finish_reasons=((reason or status),) if status in _ENDED else (),
         tool_calls=tools,
         error_type=(text(fields(response.get("error")).get("code")) or "failed") if status == "failed" else "",
-        counts=counts,
-        notes=_uncounted(kinds, tool_usage),
+        counts=counts | {name: number for _, name, number in uncounted},
+        notes=tuple(note for note, _, _ in uncounted),
         attributes={gen_ai.GEN_AI_RESPONSE_STATUS: status} if status else None,
     )
 
 
-def _uncounted(kinds: set[str], tool_usage: Mapping[str, Any]) -> tuple[str, ...]:
-    """Built-in tools that are billed, of which an answer does not tell how much."""
-    notes: tuple[str, ...] = ()
-    if "image_generation_call" in kinds or fields(tool_usage.get("image_gen")).get("total_tokens"):
-        notes = ("image_tool_not_counted",)  # it runs another model, whose tokens stand apart and have their own prices
-    if "code_interpreter_call" in kinds:
-        notes = (*notes, "code_interpreter_not_counted")  # by the container, which answers share
-    return notes
+def _uncounted(kinds: list[str], tool_usage: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Built-in tools that are billed, of which an answer does not tell how much: a note, a count and how often.
+
+    The counts have no rate: what they cost is open, and the cost says so.
+    """
+    found: list[tuple[str, str, int]] = []
+    drawn = kinds.count("image_generation_call")
+    if drawn or fields(tool_usage.get("image_gen")).get("total_tokens"):
+        # It runs another model, whose tokens stand apart and have their own prices.
+        found.append(("image_tool_not_counted", "image_tool_calls", drawn or 1))
+    if run := kinds.count("code_interpreter_call"):
+        # Billed by the container, which answers share.
+        found.append(("code_interpreter_not_counted", "code_interpreter_uses", run))
+    return found
 
 
 def _is_billed(item: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ class Prices(Protocol):
         is_batch: bool = False,
         max_output_tokens: int | None = None,
         request_model: str = "",
+        inference_geo: str = "",
     ) -> Cost: ...
 
     def try_price(
@@ -38,6 +39,7 @@ class Prices(Protocol):
         is_batch: bool = False,
         max_output_tokens: int | None = None,
         request_model: str = "",
+        inference_geo: str = "",
     ) -> Cost | None: ...
 
 

@@ -27,6 +27,7 @@ from spanledger.instrumentation._settings import Settings
 from spanledger.instrumentation._spans import Spans
 from spanledger.semconv import gen_ai, names
 from spanledger.semconv.cost import Cost
+from spanledger.semconv.places import place
 from spanledger.semconv.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -289,7 +290,8 @@ class Recorder:
     def _cost(
         self, call: Call, answer: Answer, counted: Counted, max_output_tokens: int | None, may_block: bool
     ) -> Cost | None:
-        if counted.exact_cost_usd is not None and call.billed.provider in _BILLERS_THAT_TELL:
+        provider = call.billed.provider
+        if counted.exact_cost_usd is not None and provider in _BILLERS_THAT_TELL:
             return _attributes.exact_cost(counted.exact_cost_usd)
         model = answer.model or call.model
         if self._prices is None or not model or not counted.usage.is_known:
@@ -297,7 +299,7 @@ class Recorder:
         price = self._prices.price if may_block else self._prices.try_price
         return price(
             counted.usage,
-            provider=call.billed.provider,
+            provider=provider,
             model=model,
             at_ns=call.started_wall_ns,
             service_tier=answer.service_tier,
@@ -305,6 +307,7 @@ class Recorder:
             max_output_tokens=max_output_tokens,
             # as the ledger prices it: where the answer's name has no price (an inference profile), the asked one may
             request_model=call.model if answer.model else "",
+            inference_geo=place(provider, answer.inference_geo, call.facts.server.get("server.address", "")),
         )
 
     def _measure(self, call: Call, answer: Answer, usage: Usage) -> None:

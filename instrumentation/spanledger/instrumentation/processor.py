@@ -122,6 +122,7 @@ class CostSpanProcessor(SpanProcessor):
             is_batch=observation.is_batch,
             max_output_tokens=observation.max_output_tokens,
             request_model=observation.request_model if observation.response_model else "",
+            inference_geo=observation.inference_geo,
         )
 
 

@@ -64,6 +64,8 @@ def _mistakes(seen: Observation) -> Iterator[tuple[str, Observation]]:
         yield "batch discount left out", replace(seen, is_batch=False)
     if seen.service_tier:
         yield "the served tier ignored", replace(seen, service_tier="")
+    if seen.inference_geo:
+        yield "the place of inference ignored", replace(seen, inference_geo="global")
     if usage.counts:
         yield "tool fees left out", replace(seen, usage=replace(usage, counts={}))
 

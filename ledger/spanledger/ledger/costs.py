@@ -26,7 +26,15 @@ from spanledger.semconv.prices.quick import FlatRates
 from spanledger.semconv.usage import TOKEN_CLASSES
 
 _PRICED: Final = ("input_uncached", "cache_read", "output_text")
-_DECIDING: Final = ("provider", "request_model", "response_model", "service_tier", "org_id", "project")
+_DECIDING: Final = (
+    "provider",
+    "request_model",
+    "response_model",
+    "service_tier",
+    "org_id",
+    "project",
+    "inference_geo",
+)
 _MOST: Final = 2**62
 """No sum of amounts (in units) comes near the end of 64 bits below this."""
 

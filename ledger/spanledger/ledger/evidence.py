@@ -84,7 +84,10 @@ class Batch:
 
     def _set_keys(self, hashes: Mapping[str, U64]) -> None:
         everything = np.ones(len(self), np.bool_)
-        self.content: U64 = keys.where_present(everything, keys.combine(*(hashes[c.name] for c in OBSERVED)))
+        content = keys.combine(*(hashes[c.name] for c in OBSERVED if c.name not in _ADDED))
+        for name in _ADDED:
+            content = np.where(hashes[name] != 0, keys.combine(content, hashes[name]), content)
+        self.content: U64 = keys.where_present(everything, content)
         org, trace, span = hashes["org_id"], hashes["trace_id"], hashes["span_id"]
         response, request = hashes["response_id"], hashes["request_id"]
         self.org: U64 = org
@@ -143,6 +146,8 @@ class Batch:
         return wanted[indices] if len(wanted) else np.zeros(len(self), np.bool_)
 
 
+_ADDED: Final = ("inference_geo",)
+"""Columns that came later: evidence that leaves them empty keeps the hash under which a store knows it."""
 _KEYS: Final = ("org", "service", "scope", "content", "trace", "span", "response", "request", "usage")
 
 

@@ -98,6 +98,7 @@ def merge(
         is_batch=any(o.is_batch for o in everything),
         batch_id=text(lambda o: o.batch_id),
         service_tier=text(lambda o: o.service_tier),
+        inference_geo=text(lambda o: o.inference_geo),
         max_output_tokens=known(lambda o: o.max_output_tokens),
         exact_cost_usd=known(lambda o: o.exact_cost_usd),
         claimed_cost_usd=known(lambda o: o.claimed_cost_usd),

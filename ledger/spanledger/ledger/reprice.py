@@ -22,6 +22,7 @@ from spanledger.ledger.rollups import Bucket
 from spanledger.ledger.shares import is_covered, share_of, with_share
 from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.observation import Observation
+from spanledger.semconv.places import place
 from spanledger.semconv.usage import TOKEN_CLASSES, Usage
 
 _DOING: Final = "pricing calls anew"
@@ -46,6 +47,8 @@ _READ: Final = (
     "usage_partial",
     "usage_estimated",
     "service_tier",
+    "inference_geo",
+    "server_address",
     "is_batch",
     "max_output_tokens",
     "claimed_cost_usd",
@@ -175,6 +178,8 @@ def _observed(call: Mapping[str, Any], started_ns: int) -> Observation:
             estimated=bool(call["usage_estimated"]),
         ),
         service_tier=call["service_tier"],
+        # Calls that were settled before this was read have their host alone.
+        inference_geo=place(call["provider"], call["inference_geo"], call["server_address"]),
         is_batch=bool(call["is_batch"]),
         max_output_tokens=call["max_output_tokens"],
         claimed_cost_usd=call["claimed_cost_usd"],

@@ -48,6 +48,7 @@ _FROM_OBSERVED: Final = (
     "is_batch",
     "batch_id",
     "service_tier",
+    "inference_geo",
     "max_output_tokens",
     "session_id",
     "user_id",

@@ -86,6 +86,8 @@ class Observation:
     batch_id: str = ""
     service_tier: str = ""
     """The tier that served the request, not the one that was asked for."""
+    inference_geo: str = ""
+    """Where inference ran (``us``, ``global``, a cloud's region); ``""`` when nothing tells."""
     max_output_tokens: int | None = None
     """The request's output limit: bounds the cost of a broken stream."""
 

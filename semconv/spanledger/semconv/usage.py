@@ -24,6 +24,9 @@ INPUT_CLASSES: Final = (
 OUTPUT_CLASSES: Final = ("output_text", "reasoning", "output_audio", "output_image")
 TOKEN_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
 
+OTHER_MODELS: Final = "fallback_messages"
+"""Count of answers of other models whose tokens are among those of the call: they have rates of their own."""
+
 _NO_COUNTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 

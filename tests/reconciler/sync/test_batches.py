@@ -332,7 +332,8 @@ def test_anthropic_batches(ledger, clock, org):
         "input_tokens": 10, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 7,
         "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}, "output_tokens": 5,
         "output_tokens_details": {"thinking_tokens": 2}, "service_tier": "batch",
-        "server_tool_use": {"web_search_requests": 1},
+        "server_tool_use": {"web_search_requests": 1}, "inference_geo": "us",
+        "iterations": [{"type": "message"}, {"type": "advisor_message", "model": "claude-opus-5"}],
     }  # fmt: skip
     message = {"id": "msg_1", "model": "claude-opus-4-1-20250805", "usage": usage, "stop_reason": "end_turn"}
     batches.results["msgbatch_1"] = [
@@ -352,6 +353,11 @@ def test_anthropic_batches(ledger, clock, org):
         "reasoning_tokens, web_searches, service_tier"
     )
     assert calls(ledger, org, columns)[1] == ("msg_1", 10, 20, 4, 3, 2, 1, "batch")
+    assert calls(ledger, org, "cost_status, usage['advisor_messages']")[0] == ("bounded", 1)
+    placed = (
+        "SELECT inference_geo FROM spanledger.call_costs WHERE org_id = {org:String} ORDER BY started_at, inference_geo"
+    )
+    assert ledger.client.query(placed, {"org": org}).result_rows == [("",), ("us",)]
 
 
 def test_mistral_batches_over_many_pages(ledger, clock, org):

@@ -198,6 +198,7 @@ def audit(
             started_ns=row["started_ns"],
             usage=_usage(row["usage"]),
             service_tier=row["service_tier"],
+            inference_geo=row["inference_geo"],
             is_batch=row["is_batch"],
             project=row["project"],
         )

@@ -7,6 +7,7 @@ SELECT
     toUnixTimestamp64Nano(calls.started_at) AS started_ns,
     calls.usage AS usage,
     calls.service_tier AS service_tier,
+    costs.inference_geo AS inference_geo,
     calls.is_batch AS is_batch,
     calls.project AS project,
     costs.cost_usd AS cost_usd,

@@ -16,6 +16,7 @@ from spanledger.reconciler.http.auth import Auth
 from spanledger.reconciler.http.messages import ApiRequest
 from spanledger.reconciler.observations import Unit, Unsettled
 from spanledger.semconv.observation import Observation, Role
+from spanledger.semconv.places import place
 
 PERMISSION: Final = "a workspace key of the workspace that made the batches"
 
@@ -79,4 +80,5 @@ def _observation(answer: Json, unit: Unit) -> Observation | None:
         is_batch=True,
         batch_id=unit.id,
         service_tier=text(usage.get("service_tier")) or "batch",
+        inference_geo=place("anthropic", text(usage.get("inference_geo")), ""),
     )

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from spanledger.reconciler.documents import Json, maybe_obj, maybe_rows, quantity, text
-from spanledger.semconv.usage import Usage, known_sum
+from spanledger.semconv.usage import OTHER_MODELS, Usage, known_sum
 
 _MOST: Final = Decimal(2**53)
 
@@ -53,6 +53,13 @@ def anthropic_usage(usage: Json) -> Usage:
     written = None if split else count(usage.get("cache_creation_input_tokens"))
     thinking = count(maybe_obj(usage.get("output_tokens_details")).get("thinking_tokens"))
     searches = count(maybe_obj(usage.get("server_tool_use")).get("web_search_requests"))
+    kinds = [text(iteration.get("type")) for iteration in maybe_rows(usage.get("iterations"))]
+    counts = {
+        "web_searches": searches or 0,
+        # Without a rate: an advisor's tokens stand apart, those of a model that declined are among the call's.
+        "advisor_messages": kinds.count("advisor_message"),
+        OTHER_MODELS: kinds.count("fallback_message"),
+    }
     return Usage(
         input_uncached=count(usage.get("input_tokens")),
         cache_read=count(usage.get("cache_read_input_tokens")),
@@ -61,7 +68,7 @@ def anthropic_usage(usage: Json) -> Usage:
         cache_write_1h=written_1h,
         output_text=_rest(count(usage.get("output_tokens")), thinking),
         reasoning=thinking,
-        counts={"web_searches": searches} if searches else {},
+        counts={name: number for name, number in counts.items() if number},
     )
 
 

@@ -30,6 +30,7 @@ TEXTS: Final[Aliases] = {
         "anthropic.response.service_tier",
         "gen_ai.response.service_tier",
     ),
+    "inference_geo": (names.INFERENCE_GEO, "anthropic.response.inference_geo"),
     "session_id": (names.SESSION_ID, "gen_ai.conversation.id"),
     "user_id": (names.USER_ID, "enduser.id", "gen_ai.user", "gen_ai.request.user"),
     "team_id": (names.TEAM_ID, "team.id", "team_id", "team"),

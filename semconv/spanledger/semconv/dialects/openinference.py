@@ -38,6 +38,8 @@ COUNTS: Final[Aliases] = {
 }
 _KINDS: Final = {"LLM": "chat", "EMBEDDING": "embeddings", "RERANKER": "rerank"}
 _WHO: Final = ('"session', '"user', '"thread', '"conversation', '"team', '"feature', '"end_user')
+_PLACE: Final = '"inference_geo":"'
+_LONGEST_PLACE: Final = 40
 _MODEL: Final = re.compile(r'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -94,6 +96,10 @@ def _adjust(draft: Draft) -> None:
             fields["is_stream"] = True
     if not draft.get("response_id"):
         fields["response_id"] = ids.in_json(attributes.get("output.value"))
+    output = attributes.get("output.value")
+    if isinstance(output, str) and (at := output.rfind(_PLACE)) >= 0:  # an answer's usage stands at its end
+        start = at + len(_PLACE)
+        fields["inference_geo"] = output[start : start + _LONGEST_PLACE].partition('"')[0]
     note_broken_stream(draft)
 
 

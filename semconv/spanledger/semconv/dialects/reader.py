@@ -14,6 +14,7 @@ from spanledger.semconv.dialects.plans import Plan
 from spanledger.semconv.dialects.table import Draft
 from spanledger.semconv.dialects.values import MAX_COUNT, MAX_TEXT, Bad
 from spanledger.semconv.observation import Observation, Role
+from spanledger.semconv.places import place
 from spanledger.semconv.providers import biller
 from spanledger.semconv.records import STATUS_ERROR, STATUS_UNSET, LogEntry, SpanRecord
 from spanledger.semconv.usage import Usage
@@ -152,6 +153,8 @@ def finished(record: SpanRecord | LogEntry, draft: Draft) -> Observation:
     )
     if "/" in get("server_address", ""):
         fields["server_address"] = _host(fields["server_address"])
+    if fields["provider"] == "google_vertex" or get("inference_geo"):
+        fields["inference_geo"] = place(fields["provider"], get("inference_geo", ""), get("server_address", ""))
     repair(draft)
     usage = draft.usage
     if usage is None:

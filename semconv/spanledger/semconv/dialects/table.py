@@ -27,6 +27,7 @@ TEXTS: Final = (
     "request_id",
     "error_type",
     "service_tier",
+    "inference_geo",
     "session_id",
     "user_id",
     "team_id",

@@ -46,6 +46,7 @@ _BESIDE: Final = frozenset(  # keys whose presence says that input does not incl
 _PARTS: Final = ("input_cache", "input_cached", "output_reasoning", "input_audio", "output_audio")
 _GEMINI, _OPENAI, _SPLIT, _ANTHROPIC = 1, 2, 4, 8
 """What a key tells about the style of its object."""
+_PLACE: Final = "inference_geo"
 MAX_PYTHON_TEXT: Final = 8192
 _MAX_DEPTH: Final = 3
 _MAX_SHAPES: Final = 2048
@@ -83,12 +84,17 @@ class Found:
     input_holds_cache: bool
     output_holds_reasoning: bool
     cost: Decimal | None = None
+    inference_geo: str = ""
+    """Where inference ran, as Anthropic's usage tells it."""
 
 
 def from_mapping(usage: Mapping[str, Any]) -> Found:
     """Read a usage object of any known style; unknown keys are left alone."""
     counts: dict[str, int] = {}
-    return _judge(counts, _collect(usage, counts, False, 0), usage.get("cost"))
+    found = _judge(counts, _collect(usage, counts, False, 0), usage.get("cost"))
+    if _PLACE in usage:
+        found.inference_geo = values.known_text(usage[_PLACE])
+    return found
 
 
 def from_python_text(text: Any) -> Found | None:
@@ -108,13 +114,21 @@ def from_python_text(text: Any) -> Found | None:
                 digits = digits.partition(",")[0].strip(" })")
             if slot not in counts and digits.isdecimal() and len(digits) < 16:
                 counts[slot] = int(digits)
-    return _judge(counts, style, None) if counts else None
+    if not counts:
+        return None
+    found = _judge(counts, style, None)
+    if _PLACE in parts:
+        after = parts[parts.index(_PLACE) + 1 :][:2]
+        found.inference_geo = after[1] if after[:1] == [": "] and len(after) == 2 else ""
+    return found
 
 
 def apply(draft: Draft, found: Found | None) -> None:
     """Let a usage object replace what the attributes say, where it says more."""
     if found is None or not found.counts:
         return
+    if found.inference_geo:
+        draft.fields.setdefault("inference_geo", found.inference_geo)
     draft.counts.clear()
     draft.counts.update(found.counts)
     draft.input_holds_cache = found.input_holds_cache

@@ -37,6 +37,7 @@ class _Layout:
     zeros: dict[str, int]
     input_holds_cache: bool
     output_holds_reasoning: bool
+    inference_geo: str
 
 
 _layouts: Final[dict[tuple[bytes, bool, tuple[int, ...]], _Layout | None]] = {}
@@ -69,7 +70,9 @@ def _read(text: Any, is_python: bool, parse: _Parse) -> Found | None:
     if layout is not None:
         counts = _counts(layout, numbers)
         if counts is not None:
-            return Found(counts, layout.input_holds_cache, layout.output_holds_reasoning)
+            return Found(
+                counts, layout.input_holds_cache, layout.output_holds_reasoning, inference_geo=layout.inference_geo
+            )
     found = parse(text)
     if found is not None and key not in _layouts:
         if len(_layouts) >= MAX_LAYOUTS:
@@ -118,4 +121,6 @@ def _learn(text: str, found: Found, parse: _Parse) -> _Layout | None:
     if any(at not in places for _, at in counts):
         return None
     zeros = {slot: 0 for slot, number in told.counts.items() if not number}
-    return _Layout(tuple(counts), tuple(names), zeros, found.input_holds_cache, found.output_holds_reasoning)
+    return _Layout(
+        tuple(counts), tuple(names), zeros, found.input_holds_cache, found.output_holds_reasoning, found.inference_geo
+    )

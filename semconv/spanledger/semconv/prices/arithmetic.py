@@ -10,7 +10,7 @@ from spanledger.semconv.cost import Cost, CostStatus
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.prices import reasons
 from spanledger.semconv.prices.rates import PROMPT_COUNTS, Flat, Tariff
-from spanledger.semconv.usage import TOKEN_CLASSES, Usage
+from spanledger.semconv.usage import OTHER_MODELS, TOKEN_CLASSES, Usage
 
 ZERO: Final = Decimal(0)
 _multiply: Final = CONTEXT.multiply
@@ -109,8 +109,8 @@ def cost_of(tariff: Tariff, usage: Usage, max_output_tokens: int | None = None) 
 def add_count(by_class: dict[str, Decimal], flat: Flat, name: str, quantity: int) -> bool:
     """Price one count into ``by_class``; ``False`` when there is no rate for it."""
     name = COUNT_ALIASES.get(name, name)
-    if not quantity or name == "requests":
-        return True  # the rate per request, where there is one, applies to the call itself
+    if not quantity or name in ("requests", OTHER_MODELS):
+        return True  # the rate per request, where there is one, applies to the call itself; the tokens are counted
     rate = flat.count_rates.get(name)
     if rate is None:
         return name in FREE_COUNTS
@@ -154,7 +154,10 @@ def _bounds(
         if tariff.doubt_below:
             low = ZERO
         if tariff.doubt_above:
-            high = None
+            high = None if high is None or tariff.at_most is None else _multiply(high, tariff.at_most)
+    if usage.counts.get(OTHER_MODELS):
+        found.append(reasons.OTHER_MODEL)
+        low, high = ZERO, None
     if usage.estimated:
         found.append(reasons.ESTIMATED_USAGE)
         low, high = ZERO, None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from spanledger.semconv.cost import Cost
 from spanledger.semconv.money import CONTEXT
 from spanledger.semconv.observation import Observation
-from spanledger.semconv.prices import names, reasons
+from spanledger.semconv.places import GLOBAL
+from spanledger.semconv.prices import geography, names, reasons
 from spanledger.semconv.prices.background import Worker
 from spanledger.semconv.prices.base import BaseBook, Schedules
 from spanledger.semconv.prices.quick import FlatRates, Pricer, flat_rates, pricer
@@ -41,12 +42,13 @@ _PRICED_BY: Final = (
     "started_ns",
     "ended_ns",
     "received_ns",
+    "inference_geo",
     "max_output_tokens",
 )
 """What of an observation decides its price."""
 
-_Key = tuple[str, str, str, str, bool, str, str]
-"""provider, model, request model, service tier, batch, organisation, project."""
+_Key = tuple[str, str, str, str, bool, str, str, str]
+"""provider, model, request model, service tier, batch, organisation, project, place of inference."""
 
 
 class PriceBook:
@@ -85,6 +87,7 @@ class PriceBook:
         project: str = "",
         max_output_tokens: int | None = None,
         request_model: str = "",
+        inference_geo: str = "",
     ) -> Cost:
         """The cost of a call.
 
@@ -100,12 +103,13 @@ class PriceBook:
             max_output_tokens: the request's limit; bounds a broken stream.
             request_model: the requested model, where it differs (an Azure deployment); used when `model` is unknown,
                 and for overrides that name it.
+            inference_geo: where inference ran (`spanledger.semconv.places.place`).
         """
         if org_id and org_id not in self._orgs:
             org_id = ""
         if project and project not in self._projects:
             project = ""
-        key = (provider, model, request_model, service_tier, is_batch, org_id, project)
+        key = (provider, model, request_model, service_tier, is_batch, org_id, project, inference_geo)
         try:
             price = self._resolved.pricers[key]
         except KeyError:
@@ -125,13 +129,14 @@ class PriceBook:
         project: str = "",
         max_output_tokens: int | None = None,
         request_model: str = "",
+        inference_geo: str = "",
     ) -> Cost | None:
         """Like `price`, but ``None`` at once when the model is not resolved yet; a background thread resolves it."""
         if org_id and org_id not in self._orgs:
             org_id = ""
         if project and project not in self._projects:
             project = ""
-        key = (provider, model, request_model, service_tier, is_batch, org_id, project)
+        key = (provider, model, request_model, service_tier, is_batch, org_id, project, inference_geo)
         price = self._resolved.pricers.get(key)
         if price is None:
             if not self._is_resolved(key):
@@ -142,7 +147,7 @@ class PriceBook:
 
     def prefetch(self, *, provider: str, model: str) -> None:
         """Ask the background thread to resolve a model; returns at once."""
-        key = (provider, model, "", "", False, "", "")
+        key = (provider, model, "", "", False, "", "", "")
         if key not in self._resolved.pricers:
             self._worker.submit(key)
 
@@ -168,6 +173,7 @@ class PriceBook:
                 at_ns,
                 ended_ns,
                 received_ns,
+                place,
                 limit,
             ) in zip(*columns(observations, _PRICED_BY), strict=True):
                 key = (
@@ -178,6 +184,7 @@ class PriceBook:
                     is_batch,
                     org_id if orgs and org_id in orgs else "",
                     project if projects and project in projects else "",
+                    place,
                 )
                 price = pricers.get(key) or self._resolve(key)
                 if at_ns < _EARLIEST_NS:
@@ -189,7 +196,7 @@ class PriceBook:
         """By which rates `price_many` prices calls like this one that report text alone; ``None`` where it takes more.
 
         Args:
-            seen: one of the calls; the others have its provider, models, tier, batch flag, organisation and project.
+            seen: one of the calls; the others have its provider, models, tier, batch flag, owners and place.
             first_ns, last_ns: when the first and the last of them started, ns since the epoch, UTC.
         """
         if first_ns < _EARLIEST_NS:
@@ -210,6 +217,7 @@ class PriceBook:
             seen.is_batch,
             seen.org_id if seen.org_id in self._orgs else "",
             seen.project if seen.project in self._projects else "",
+            seen.inference_geo,
         )
 
     def explain(self, cost: Cost) -> list[str]:
@@ -274,7 +282,7 @@ class PriceBook:
 
     def _resolve(self, key: _Key) -> Pricer:
         """What prices the calls of a key, worked out now on this thread."""
-        provider, model, request_model, service_tier, is_batch, org, project = key
+        provider, model, request_model, service_tier, is_batch, org, project, place = key
         resolved = self._resolved
         tier = names.tier(service_tier)
         if tier in names.BATCH_TIERS:
@@ -283,11 +291,13 @@ class PriceBook:
         if self._overrides is not None:
             from spanledger.semconv.prices.contracts import Call, compose
 
-            call = Call(provider, spoken, tier, is_batch, org, project)
+            call = Call(provider, spoken, tier, is_batch, org, project, place)
             found = compose(self._overrides, call, resolved.list_prices)
         else:
             listed = resolved.list_prices(provider, spoken)
             found = listed if isinstance(listed, str) else listed.pick(tier, is_batch)
+            if not isinstance(found, str):
+                found = geography.schedule_in(found, provider, place)
         if len(resolved.pricers) >= _CACHE_LIMIT:
             resolved.pricers.clear()
             resolved.plans.clear()
@@ -305,7 +315,8 @@ class PriceBook:
             for model in base.listed(provider):
                 schedules = base.schedules(model)
                 for schedule in (schedules.standard, *schedules.by_tier.values()):
-                    yield from _certain(schedule)
+                    for place in (GLOBAL, *geography.dearer_places(provider)):
+                        yield from _certain(geography.schedule_in(schedule, provider, place))
         yield from self._override_snapshots(base)
 
     def _override_snapshots(self, base: BaseBook) -> Iterator[RateSnapshot]:
@@ -321,10 +332,12 @@ class PriceBook:
                 scopes = [rule.scope for rule in rules if rule.scope.provider in ("", word)]
                 named = sorted({scope.model for scope in scopes if scope.is_one_name})
                 owners = {("", ""), *((scope.org, scope.project) for scope in scopes)}
-                for model, (org, project), (tier, is_batch) in product([*base.models(word), *named], owners, tiers):
+                places = (GLOBAL, *geography.dearer_places(word))
+                models = [*base.models(word), *named]
+                for model, (org, project), (tier, is_batch), place in product(models, owners, tiers, places):
                     if not any(scope.covers((model,), word, org, project) for scope in scopes):
                         continue
-                    call = Call(word, (model,), tier, is_batch, org, project)
+                    call = Call(word, (model,), tier, is_batch, org, project, place)
                     found = compose(self._overrides, call, self._resolved.list_prices)
                     if not isinstance(found, str):
                         yield from _certain(found)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final, TypeVar
 
 from spanledger.semconv.money import CONTEXT
-from spanledger.semconv.prices import reasons
+from spanledger.semconv.prices import geography, reasons
 from spanledger.semconv.prices.base import Schedules, doubtful
 from spanledger.semconv.prices.overrides import Alias, Commitment, ContractRates, Discount, Overrides, Rule, Scope
 from spanledger.semconv.prices.rates import DayPlan, Flat, Rate, RateSnapshot, Schedule, Tariff, unit_of
@@ -40,6 +40,7 @@ class Call:
     is_batch: bool
     org: str
     project: str
+    place: str = ""
 
 
 def compose(overrides: Overrides, call: Call, list_prices: ListPrices) -> Schedule | str:
@@ -152,7 +153,8 @@ class _Segment:
             if agreed:
                 return self._tariff(None, agreed, off)
             return self._from_standard(rates, discounts) if held and self._is_special else listed
-        base = listed.pick(self.call.tier, self.call.is_batch).plan_on(self.start)
+        picked = listed.pick(self.call.tier, self.call.is_batch)
+        base = geography.schedule_in(picked, self.call.provider, self.call.place).plan_on(self.start)
         if not agreed and not off:
             return base
         if isinstance(base, DayPlan):
@@ -171,7 +173,7 @@ class _Segment:
 
     def _from_standard(self, rates: Sequence[ContractRates], discounts: Sequence[Discount]) -> Tariff | DayPlan | str:
         """A custom model served in a tier that the file has no rates for: its standard rates, marked as doubtful."""
-        standard = Call(self.call.provider, self.call.names, "", False, self.call.org, self.call.project)
+        standard = replace(self.call, tier="", is_batch=False)
         plan = _Segment(self.overrides, standard, self.target, self.start, self.end).plan(rates, discounts, ())
         if isinstance(plan, str):
             return plan
@@ -198,6 +200,7 @@ class _Segment:
             doubt="" if base is None or is_agreed else base.doubt,
             doubt_below=base is not None and not is_agreed and base.doubt_below,
             doubt_above=base is not None and not is_agreed and base.doubt_above,
+            at_most=None if base is None or is_agreed else base.at_most,
         )
 
     def _flat(

@@ -24,6 +24,8 @@ WHY: Final = {
     reasons.OUTPUT_UNKNOWN: "the generated tokens were not reported",
     reasons.CACHE_LIFETIME: "the lifetime of the written cache was not reported: the shorter one is assumed",
     reasons.SERVICE_TIER: "no rate is known for the tier that served the call: standard rates",
+    reasons.OTHER_MODEL: "some of the tokens are those of a model that declined, at rates of its own",
+    reasons.INFERENCE_GEO: "it is not known whether the place of inference costs extra: priced without",
     reasons.BATCH: "no batch rate is known: standard rates",
 }
 

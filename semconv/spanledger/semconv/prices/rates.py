@@ -68,8 +68,9 @@ class RateSnapshot:
         rates: dollars per token class or count name; a class that is missing has no rate.
         valid_from: first UTC day on which these rates held; ``None`` when the source does not say.
         valid_to: first UTC day on which they no longer held; ``None`` when open. Not part of the identity.
-        conditions: what else had to hold: ``service_tier``, ``batch``, ``prompt_over`` (tokens), ``time_utc``, ``org``,
-            ``project``, ``contract``. ``derived`` names the rules of our own that filled gaps of the source.
+        conditions: what else had to hold: ``service_tier``, ``batch``, ``prompt_over`` (tokens), ``time_utc``,
+            ``inference_geo``, ``org``, ``project``, ``contract``. ``derived`` names the rules of our own that filled
+            gaps of the source.
         source: where the rates come from (``genai-prices``, an overrides file) and in which version.
         minimums: smallest billed quantity per count name, where the provider sets one.
     """
@@ -298,9 +299,10 @@ class Tariff:
         base: rates of a prompt that exceeds no threshold.
         over: ``(threshold, rates)`` rising: the rates of every token once the whole prompt has more tokens.
         doubt: `reasons.SERVICE_TIER` or `reasons.BATCH` when the served tier has no known rate and these are the
-            standard ones; ``""`` otherwise.
+            standard ones, `reasons.INFERENCE_GEO` when the place of inference may cost extra; ``""`` otherwise.
         doubt_below: the true cost may be lower (a discounted tier).
         doubt_above: the true cost may be higher (a premium tier).
+        at_most: then it is at most so many times as high; ``None``: nobody knows.
         note: `reasons.PROVISIONED` when the call itself adds nothing to the bill.
     """
 
@@ -309,6 +311,7 @@ class Tariff:
     doubt: str = ""
     doubt_below: bool = False
     doubt_above: bool = False
+    at_most: Decimal | None = None
     note: str = ""
 
     def flat(self, prompt_tokens: int) -> Flat:

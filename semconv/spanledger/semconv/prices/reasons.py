@@ -29,6 +29,11 @@ SERVICE_TIER: Final = "service_tier"
 BATCH: Final = "batch"
 """No batch rate is known: priced at the standard rate."""
 
+OTHER_MODEL: Final = "other_model"
+"""Some of the tokens are another model's, at rates of its own: nobody says how many."""
+INFERENCE_GEO: Final = "inference_geo"
+"""It is not known whether keeping inference to a place costs extra here: priced without."""
+
 
 def join(*reasons: str) -> str:
     """One text of the reasons that are not empty, in the given order, each once."""
