@@ -23,6 +23,7 @@ BOOK = PriceBook()
 MODELS = (
     ("openai", "gpt-4o"),
     ("anthropic", "claude-sonnet-4-5"),
+    ("anthropic", "claude-sonnet-4-6"),
     ("google", "gemini-2.5-pro"),
     ("deepseek", "deepseek-chat"),
     ("openai", "text-embedding-3-small"),
