@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanledger.collector.importing import JournalSink, import_files
@@ -141,6 +143,18 @@ def test_a_lone_poison_record_does_not_block_for_ever(collector: Any, build: Any
     send(collector, build.traces(build.span(2)))
     assert collector.pipeline.wait_idle(10)
     assert numbers(collector) == [2]
+
+
+@pytest.mark.parametrize("refused", [1, 9, 10, 30, 60, 130])
+def test_a_store_that_recovers_in_the_middle_costs_no_record(collector: Any, build: Any, refused: int) -> None:
+    """Records that were refused before the first one was taken are tried again, not put aside."""
+    left = itertools.count(refused, -1)
+    collector.ledger.failure = lambda _: PermanentStoreError("access denied") if next(left) > 0 else None
+    send(collector, build.traces(*(build.span(number) for number in range(1, 201))))
+    collector.pipeline.start()
+    assert collector.pipeline.wait_idle(10)
+    assert len(numbers(collector)) == 200
+    assert not collector.dead_letters.exists()
 
 
 def test_a_store_that_refuses_everything_is_at_fault_itself(collector: Any, build: Any) -> None:
