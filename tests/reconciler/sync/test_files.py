@@ -346,10 +346,10 @@ TEXT = "date;provider;amount;currency\n2026-11-03;openai;1.5;usd\n"
     [
         (("\ufeff" + TEXT).encode("utf-16-le"), ""),
         (("\ufeff" + TEXT).encode("utf-16-be"), ""),
-        (gzip.compress(("\ufeff" + TEXT).encode("utf-16-le")), ""),
+        (gzip.compress(("\ufeff" + TEXT).encode("utf-16-le"), mtime=0), ""),
         (("sep=;\r\n" + TEXT).encode(), ""),
         (TEXT.replace("openai", "caf\u00e9").encode("latin-1"), "not UTF-8 or UTF-16"),
-        (gzip.compress(TEXT.encode())[:12], "ended before"),
+        (gzip.compress(TEXT.encode(), mtime=0)[:12], "ended before"),
         (b"PK\x03\x04rubbish", "not a zip"),
         (b"PAR1rubbish", "no whole Parquet file"),
         (b"%PDF-1.7\n\x80\x81", "is a PDF"),
