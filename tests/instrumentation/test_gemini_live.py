@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from spanledger.instrumentation import label_client, labels
 
 genai = pytest.importorskip("google.genai")
 pytest.importorskip("websockets")
-from websockets.sync.server import serve  # noqa: E402
+from ws_wire import Server  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
@@ -38,28 +37,6 @@ SOUND = {"serverContent": {"modelTurn": {"parts": [{"inlineData": {"mimeType": "
 END = {"serverContent": {"turnComplete": True}, "usageMetadata": USAGE}
 
 
-class Server:
-    """Answers a session's setup, then sends its messages; then waits for the client to go."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self._server = serve(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def _serve(self, connection: Any) -> None:
-        connection.recv()
-        for message in [{"setupComplete": {}}, *self.messages]:
-            connection.send(json.dumps(message))
-        for _ in connection:
-            pass
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     live = importlib.import_module("google.genai.live")
@@ -68,7 +45,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(
         live, "ws_connect", lambda url, **options: connect(url.replace("wss:", "ws:", 1), **_plain(options))
     )
-    server = Server()
+    server = Server(setup={"setupComplete": {}})
     yield server
     server.close()
 

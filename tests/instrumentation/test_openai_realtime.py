@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +16,7 @@ from spanledger.instrumentation import label_client, labels
 openai = pytest.importorskip("openai")
 pytest.importorskip("websockets")
 pytest.importorskip("openai.resources.realtime.realtime", reason="this SDK has no Realtime")
-from websockets.sync.server import serve  # noqa: E402
+from ws_wire import Server  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect")  # the newest websockets about how this SDK uses them
 MODEL = "gpt-realtime"
@@ -75,32 +73,9 @@ def turn(identifier: str, **changes: Any) -> list[dict[str, Any]]:
     ]
 
 
-class Server:
-    """Sends its events to each connection, one by one; then waits for the client to go."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self._server = serve(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def _serve(self, connection: Any) -> None:
-        self.paths.append(connection.request.path)
-        for event in self.events:
-            connection.send(json.dumps(event))
-        for _ in connection:
-            pass
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
+    server = Server("/v1")
     yield server
     server.close()
 
@@ -123,11 +98,11 @@ def hear(style: Any, manager: Any, count: int) -> list[str]:
 
 
 def test_each_response_is_a_call(on: Any, server: Server, style: Any) -> None:
-    server.events = [session(), *turn("resp_1"), *turn("resp_2", status="cancelled")]
+    server.messages = [session(), *turn("resp_1"), *turn("resp_2", status="cancelled")]
     own = label_client(client(server, style), team_id="voice")
     with labels(feature="answering"):
         heard = hear(style, own.realtime.connect(model=MODEL), 7)
-    assert heard == [event["type"] for event in server.events]
+    assert heard == [event["type"] for event in server.messages]
     first, second = on.spans()
     assert first.name == f"chat {MODEL}"
     found = dict(first.attributes)
@@ -156,14 +131,14 @@ def test_each_response_is_a_call(on: Any, server: Server, style: Any) -> None:
 
 def test_a_response_that_failed(on: Any, server: Server, style: Any) -> None:
     details = {"type": "failed", "error": {"type": "server_error", "code": "overloaded"}}
-    server.events = [session(), *turn("resp_1", status="failed", status_details=details, usage=None)]
+    server.messages = [session(), *turn("resp_1", status="failed", status_details=details, usage=None)]
     hear(style, client(server, style).realtime.connect(model=MODEL), 4)
     assert on.attributes()["error.type"] == "overloaded"
     assert on.usage() == {}
 
 
 def test_a_connection_that_is_closed_early(on: Any, server: Server, style: Any) -> None:
-    server.events = [session(), *turn("resp_1")]
+    server.messages = [session(), *turn("resp_1")]
     hear(style, client(server, style).realtime.connect(model=MODEL), 3)
     assert on.usage() == {"partial": True}
     assert on.attributes()["gen_ai.response.id"] == "resp_1"
@@ -171,7 +146,7 @@ def test_a_connection_that_is_closed_early(on: Any, server: Server, style: Any) 
 
 
 def test_a_connection_that_is_forgotten(on: Any, server: Server) -> None:
-    server.events = [session(), *turn("resp_1")]
+    server.messages = [session(), *turn("resp_1")]
     connection = openai.OpenAI(api_key="sk-test", base_url=server.url).realtime.connect(model=MODEL).enter()
     for _ in range(2):
         connection.recv()
@@ -191,7 +166,7 @@ def test_what_was_heard_is_another_models_work(on: Any, server: Server, style: A
         "output_tokens": 30,
     }
     told = {"event_id": "e1", "item_id": "item_1", "content_index": 0, "transcript": "hello", "usage": usage}
-    server.events = [session(), {"type": "conversation.item.input_audio_transcription.completed", **told}]
+    server.messages = [session(), {"type": "conversation.item.input_audio_transcription.completed", **told}]
     hear(style, client(server, style).realtime.connect(model=MODEL), 2)
     assert on.span().name == "transcription gpt-4o-transcribe"
     assert on.usage() == {"input_uncached": 0, "input_audio": 100, "output_text": 30}
@@ -201,16 +176,16 @@ def test_what_was_heard_is_another_models_work(on: Any, server: Server, style: A
 
 def test_responses_over_a_websocket(on: Any, server: Server, style: Any) -> None:
     pytest.importorskip("openai.resources.beta.responses.responses")
-    server.events = response_events()
+    server.messages = response_events()
     opened = client(server, style).beta.responses.connect()
-    assert hear(style, opened, len(server.events)) == [event["type"] for event in server.events]
+    assert hear(style, opened, len(server.messages)) == [event["type"] for event in server.messages]
     assert on.usage() == RESPONSE_CLASSES
     assert on.attributes()["gen_ai.response.id"] == response()["id"]
     assert on.attributes()["openai.api.type"] == "responses"
 
 
 def test_a_response_whose_start_nobody_parsed(on: Any, server: Server) -> None:
-    server.events = [session(), *turn("resp_1")]
+    server.messages = [session(), *turn("resp_1")]
     with openai.OpenAI(api_key="sk-test", base_url=server.url).realtime.connect(model=MODEL) as connection:
         kept = [connection.recv_bytes() for _ in range(4)]
         connection.parse_event(kept[-1])
@@ -218,7 +193,7 @@ def test_a_response_whose_start_nobody_parsed(on: Any, server: Server) -> None:
 
 
 def test_uninstrumented_in_the_middle(on: Any, server: Server) -> None:
-    server.events = [session(), *turn("resp_1"), *turn("resp_2")]
+    server.messages = [session(), *turn("resp_1"), *turn("resp_2")]
     with openai.OpenAI(api_key="sk-test", base_url=server.url).realtime.connect(model=MODEL) as connection:
         for _ in range(4):
             connection.recv()
@@ -235,18 +210,18 @@ def test_an_event_that_nobody_foresaw(on: Any, server: Server, style: Any) -> No
         {"type": "session.updated", "session": "x"},
         {"no": "type"},
     ]
-    server.events = [*odd, *turn("resp_1", usage={"input_tokens": "many", "input_token_details": 3})]
+    server.messages = [*odd, *turn("resp_1", usage={"input_tokens": "many", "input_token_details": 3})]
     if style.is_async:
 
         async def run() -> None:
             async with client(server, style).realtime.connect(model=MODEL) as connection:
-                for _ in server.events:
+                for _ in server.messages:
                     await connection.recv()
 
         asyncio.run(run())
     else:
         with client(server, style).realtime.connect(model=MODEL) as connection:
-            for _ in server.events:
+            for _ in server.messages:
                 connection.recv()
     assert on.attributes()["gen_ai.response.id"] == "resp_1"
     assert not [name for name in on.attributes() if "usage" in name]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from spanledger.instrumentation._answer import StreamReader
 from spanledger.instrumentation._call import Call, current_call
@@ -15,6 +15,9 @@ from spanledger.instrumentation._patching import Patches, Wrapper
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields
 from spanledger.instrumentation._recorder import Recorder
+
+SESSION: Final = "_spanledger_session"
+"""Where a connection keeps who listens to it."""
 
 
 class Hooks(ABC):
@@ -117,6 +120,15 @@ class Hooks(ABC):
                 note(call, *told)
             except Exception as error:  # noqa: BLE001 - the boundary: the SDK goes on without us
                 self.problems.ours("noting a failed attempt", error)
+
+    def heard(self, connection: Any, message: Any) -> None:
+        """A message came over a connection that stays open; who listens (`SESSION`) finds the calls in it."""
+        session = connection.__dict__.get(SESSION)
+        if session is not None and self.patches.is_active:
+            try:
+                session.hear(message)
+            except Exception as error:  # noqa: BLE001 - the boundary: the application gets its message
+                self.problems.ours("reading a message", error)
 
     def finish(self, call: Call, answer: Any) -> None:
         """The answer is complete: a model of the SDK, or a document."""

@@ -18,7 +18,7 @@ from spanledger.instrumentation import _openai_responses as responses
 from spanledger.instrumentation._answer import Answer, Endpoint, StreamReader
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import facts_of
-from spanledger.instrumentation._hooks import Hooks
+from spanledger.instrumentation._hooks import SESSION, Hooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, text
@@ -34,7 +34,6 @@ MODULES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """By module, what its classes of connections are called after."""
 
-_SESSION: Final = "_spanledger_session"
 _STARTS: Final = "response.created"
 _ENDS: Final = frozenset(["response.done", "response.completed", "response.incomplete", "response.failed"])
 _SESSIONS: Final = frozenset(["session.created", "session.updated"])
@@ -204,22 +203,17 @@ class _Hooks(Hooks):
             own = f"_{type(manager).__name__}__"
             known = fields(manager)
             session = _Session(self, known[f"{own}client"], text(known.get(f"{own}model")), is_spoken=self.is_spoken)
-            connection.__dict__[_SESSION] = session
+            connection.__dict__[SESSION] = session
         except Exception as error:  # noqa: BLE001 - the boundary: the connection is there all the same
             self.problems.ours("looking at a connection", error)
 
     def parsed(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         event = wrapped(*args, **kwargs)
-        session = instance.__dict__.get(_SESSION)
-        if session is not None and self.patches.is_active:
-            try:
-                session.hear(event)
-            except Exception as error:  # noqa: BLE001 - the boundary: the application gets its event
-                self.problems.ours("reading an event", error)
+        self.heard(instance, event)
         return event
 
     def closing(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        session = instance.__dict__.get(_SESSION)
+        session = instance.__dict__.get(SESSION)
         if session is not None:
             session.close()
         return wrapped(*args, **kwargs)

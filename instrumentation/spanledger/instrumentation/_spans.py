@@ -59,9 +59,8 @@ class Spans:
 
     def __init__(self, scope: str, version: str, provider: TracerProvider | None, *, may_build_late: bool) -> None:
         self._get_tracer = partial(trace.get_tracer, scope, version, provider)
-        self._is_global = provider is None
         self._tracer: Any = self._get_tracer()
-        self._is_settled = not self._is_global
+        self._is_settled = provider is not None
         self._may_build_late = may_build_late
         self._processors: Any = _NEVER
         self._is_unwatched = False

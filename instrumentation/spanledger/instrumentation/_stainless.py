@@ -19,7 +19,7 @@ from spanledger.instrumentation import _attempts as attempts
 from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._batches import watch_items, watch_items_async
 from spanledger.instrumentation._bodies import watch_response
-from spanledger.instrumentation._call import Call, current_call
+from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import facts_of
 from spanledger.instrumentation._hooks import Hooks
 from spanledger.instrumentation._patching import Patches, definer
@@ -127,8 +127,8 @@ class _Hooks(Hooks):
 
     def _responded(self, kwargs: dict[str, Any]) -> Call | None:
         """A response came to the current call, if there is one."""
-        call = current_call.get()
-        if call is None or call.recorder is not self.recorder:
+        call = self.current()
+        if call is None:
             return None
         try:
             call.responded(kwargs["response"])

@@ -23,7 +23,7 @@ from spanledger.instrumentation._answer import Endpoint
 from spanledger.instrumentation._attributes import ERROR_TYPE
 from spanledger.instrumentation._call import Call
 from spanledger.instrumentation._clients import ClientFacts
-from spanledger.instrumentation._hooks import MethodHooks
+from spanledger.instrumentation._hooks import SESSION, MethodHooks
 from spanledger.instrumentation._patching import Patches
 from spanledger.instrumentation._problems import Problems
 from spanledger.instrumentation._reading import fields, items, text
@@ -39,7 +39,6 @@ _POSTS: Final[Mapping[str, Endpoint]] = MappingProxyType(
         "batchEmbedContents": gemini.EMBEDDINGS,
     }
 )
-_SESSION: Final = "_spanledger_session"
 _MODELS: Final = "models/"
 _BATCHES: Final = "batches/"
 _BATCH_ANSWERS: Final = '"inlinedResponses"'
@@ -155,7 +154,7 @@ class _Hooks(MethodHooks):
         async with wrapped(*args, **kwargs) as opened:
             model = text(kwargs.get("model")).rpartition(_MODELS)[2]
             session = live.Session(partial(self.begin, self._start_live, instance), model)
-            opened.__dict__[_SESSION] = session
+            opened.__dict__[SESSION] = session
             try:
                 yield opened
             finally:
@@ -169,12 +168,7 @@ class _Hooks(MethodHooks):
 
     async def received(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         message = await wrapped(*args, **kwargs)
-        session = instance.__dict__.get(_SESSION)
-        if session is not None and self.patches.is_active:
-            try:
-                session.hear(message)
-            except Exception as error:  # noqa: BLE001 - the boundary: the application gets its message
-                self.problems.ours("reading a message", error)
+        self.heard(instance, message)
         return message
 
     def _start_live(self, owner: Any, endpoint: Endpoint, body: Mapping[str, Any]) -> Call | None:

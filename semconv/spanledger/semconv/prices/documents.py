@@ -54,12 +54,9 @@ def read(path: Path) -> Document:
     if path.suffix not in readers:
         raise DocumentError("must be named .toml, .yaml or .yml")
     try:
-        document = readers[path.suffix](text)
+        return readers[path.suffix](text)
     except RecursionError as error:
         raise DocumentError("is nested too deeply") from error
-    if _is_deeper(document.values, _MAX_DEPTH):
-        raise DocumentError("is nested too deeply")
-    return document
 
 
 def _is_deeper(value: object, depth: int) -> bool:
@@ -87,6 +84,8 @@ def _read_toml(text: str) -> Document:
     except ValueError as error:  # Python reads no integer of thousands of digits
         line = next((n for n, line in enumerate(text.split("\n"), start=1) if _LONG_NUMBER.search(line)), 1)
         raise DocumentError("has a number that is too long", line) from error
+    if _is_deeper(values, _MAX_DEPTH):
+        raise DocumentError("is nested too deeply")
     return Document(text, values, _toml_lines(text))
 
 
