@@ -25,7 +25,6 @@ from spanledger.instrumentation._speakeasy import Retried
 from spanledger.semconv import gen_ai
 from spanledger.semconv.observation import ToolCall
 
-MODULE: Final = "google.genai._gaos.basesdk"
 _KEY_HEADER: Final = "x-goog-api-key"
 _ENDED: Final = frozenset(["completed", "failed", "cancelled", "incomplete", "budget_exceeded", "requires_action"])
 _TOTALS: Final = (
@@ -235,7 +234,7 @@ class _Hooks(Retried):
 
 
 def patch(module: Any, sdk: str, version: str, recorder: Recorder, problems: Problems) -> Patches:
-    """Patch `MODULE`, which was imported."""
+    """Patch ``google.genai._gaos.basesdk``, which was imported."""
     patches = Patches()
     hooks = _Hooks(sdk, version, recorder, problems, patches)
     hooks.wrap(module, "BaseSDK", "do_request", hooks.around)
